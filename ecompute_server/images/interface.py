@@ -1,0 +1,46 @@
+"""What a guest image is to the rest of the server: files to boot, and a name and version to keep.
+
+Only the builder, the catalogue and the driver that boots an image look inside; everything else names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from attrs import field, frozen
+
+
+class ImageError(Exception):
+    """An image could not be built or read; `str()` is one sentence for the operator."""
+
+
+@frozen
+class Image:
+    """A built guest image in the cache.
+
+    `version` is a hash of all that went in. `kernel_arguments` is the command line without anything of one
+    container in it. `manifest` maps package names to the versions that were unpacked.
+    """
+
+    name: str
+    arch: str
+    version: str
+    kernel: Path
+    initrd: Path
+    kernel_arguments: str
+    manifest: Mapping[str, str] = field(factory=dict, repr=False)
+
+
+@frozen
+class Progress:
+    """A step of a build, told as it begins or moves on: `done` of `total` (bytes for downloads, 0 of 0
+    where there is nothing to count).
+    """
+
+    step: str
+    done: int = 0
+    total: int = 0
+
+
+Report = Callable[[Progress], None]
