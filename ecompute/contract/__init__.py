@@ -1,0 +1,4 @@
+"""The API as data: operations, what they take and give, rules, scopes and errors.
+
+Pure: nothing here opens, sends or waits. Both sides of the wire and the contract kit read the same tables.
+"""

@@ -1,0 +1,96 @@
+"""The nouns: what the API answers with.
+
+Each keeps fields that it does not know in `extra`, so that nothing of a newer server is lost between
+reading and writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import field, frozen
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def _extra() -> Any:
+    return field(factory=dict, kw_only=True, repr=False, hash=False)
+
+
+@frozen
+class Container:
+    """A container as the server last told it.
+
+    Sizes are in the unit that the name says. `status` and `instance_type` are plain text, since a newer
+    server may know more of them than `catalog`. Fields without a value are None: usage figures and
+    addresses before they are known, `ssh_command` while SSH is off, `status_reason` unless the status is
+    `failed`. A list that tells less than the contract asks leaves the defaults here; `created_at` is then
+    the epoch.
+    """
+
+    id: str
+    name: str
+    status: str
+    hostname: str = ""
+    memory_mb: int = 0
+    storage_gb: int = 0
+    instance_type: str = ""
+    created_at: datetime = _EPOCH
+    ssh_enabled: bool = False
+    https_enabled: bool = False
+    memory_used_mb: int | None = None
+    storage_used_gb: float | None = None
+    ssh_command: str | None = None
+    external_ip: str | None = None
+    ssh_host_key: str | None = None
+    status_reason: str | None = None
+    extra: Mapping[str, Any] = _extra()
+
+
+@frozen
+class ContainerList:
+    """The caller's containers, newest first."""
+
+    containers: tuple[Container, ...]
+    extra: Mapping[str, Any] = _extra()
+
+
+@frozen
+class SSHKey:
+    """A registered public key: `public_key` is its type, base64 and comment."""
+
+    id: int
+    name: str
+    public_key: str
+    created_at: datetime = _EPOCH
+    extra: Mapping[str, Any] = _extra()
+
+
+@frozen
+class SSHKeyList:
+    """The caller's keys, newest first."""
+
+    ssh_keys: tuple[SSHKey, ...]
+    extra: Mapping[str, Any] = _extra()
+
+
+@frozen
+class Acknowledgement:
+    """The answer of operations that have nothing else to tell; `status` is `ok`."""
+
+    status: str
+    extra: Mapping[str, Any] = _extra()
+
+
+@frozen
+class Session:
+    """Who a credential belongs to. `token` is there only after a login, and never in `repr`."""
+
+    user_id: str
+    username: str
+    display_name: str = ""
+    is_admin: bool = False
+    token: str | None = field(default=None, repr=False)
+    extra: Mapping[str, Any] = _extra()
