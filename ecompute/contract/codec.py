@@ -7,9 +7,8 @@ fields, and reports every fault with its path. The only module that imports catt
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, NoReturn, TypeVar, get_args
 
 import attrs
@@ -198,9 +197,13 @@ def dump_json(data: Any) -> bytes:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
-@cache
-def _request_fields(cls: Hashable) -> tuple[RequestField, ...]:
-    return request_fields(cls)  # type: ignore[arg-type]
+def _request_fields(cls: type) -> tuple[RequestField, ...]:
+    if cls not in _fields_by_class:
+        _fields_by_class[cls] = request_fields(cls)
+    return _fields_by_class[cls]
+
+
+_fields_by_class: dict[type, tuple[RequestField, ...]] = {}
 
 
 def read_request(cls: type[T], path: Mapping[str, str], body: Any, bounds: Bounds | None) -> T:

@@ -1,0 +1,24 @@
+# Three commands do everything: make demo, make test, make check. Each sets up what it needs and prints what it runs.
+PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test check format
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## host packages, .venv, guest images; nothing twice
+	@.ci/setup
+
+test: setup ## every test, real guests included
+	$(PYTHON) -m pytest
+
+check: setup ## format, lint, types, architecture
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest -q tests/architecture
+
+format: setup ## rewrite the code in the house format
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .

@@ -1,0 +1,139 @@
+"""Who may import whom: the rooms of the house and their doors."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# room -> what it may import of ours, beside itself; the longest matching room counts
+ALLOWED: dict[str, set[str]] = {
+    "ecompute.contract": set(),
+    "ecompute.protocol": {"ecompute.contract", "ecompute.errors"},
+    "ecompute.errors": {"ecompute.contract"},
+    "ecompute.settings": {"ecompute.contract", "ecompute.errors"},
+    "ecompute.transport": {"ecompute.contract", "ecompute.errors", "ecompute.protocol", "ecompute.settings"},
+    "ecompute": {"ecompute"},
+    "ecompute_server.clock": set(),
+    "ecompute_server.core": {"ecompute.contract"},
+    "ecompute_server.hypervisor.interface": {"ecompute.contract", "ecompute_server.core"},
+    "ecompute_server.hypervisor.checks": {"ecompute.contract", "ecompute_server.hypervisor.interface"},
+    "ecompute_server.hypervisor.simulated": {"ecompute.contract", "ecompute_server.hypervisor.interface"},
+    "ecompute_server.hypervisor.libvirt": {
+        "ecompute.contract",
+        "ecompute_server.hypervisor.interface",
+        "ecompute_server.images.interface",
+    },
+    "ecompute_server.images": {"ecompute.contract"},
+    "ecompute_server.guest.interface": {"ecompute.contract", "ecompute_server.core"},
+    "ecompute_server.guest.checks": {"ecompute.contract", "ecompute_server.guest.interface"},
+    "ecompute_server.guest.ssh": {"ecompute.contract", "ecompute_server.guest.interface"},
+    "ecompute_server.guest.keys": set(),
+    "ecompute_server.guest.simulated": {
+        "ecompute.contract",
+        "ecompute_server.guest.interface",
+        "ecompute_server.hypervisor.interface",
+        "ecompute_server.hypervisor.simulated",
+    },
+    "ecompute_server.gateway": {"ecompute.contract"},
+    "ecompute_server.store.interface": {"ecompute.contract", "ecompute_server.core"},
+    "ecompute_server.store": {"ecompute.contract", "ecompute_server.core", "ecompute_server.clock"},
+    "ecompute_server.identity": {
+        "ecompute.contract",
+        "ecompute_server.core",
+        "ecompute_server.store.interface",
+    },
+    "ecompute_server.broadcast": {"ecompute.contract", "ecompute_server.core"},
+    "ecompute_server.supervisor": {
+        "ecompute.contract",
+        "ecompute_server.core",
+        "ecompute_server.clock",
+        "ecompute_server.broadcast",
+        "ecompute_server.hypervisor.interface",
+        "ecompute_server.guest.interface",
+        "ecompute_server.gateway.interface",
+        "ecompute_server.store.interface",
+    },
+    "ecompute_server.handlers": {
+        "ecompute.contract",
+        "ecompute_server.core",
+        "ecompute_server.clock",
+        "ecompute_server.broadcast",
+        "ecompute_server.supervisor",
+        "ecompute_server.identity",
+        "ecompute_server.guest.interface",
+        "ecompute_server.guest.keys",
+        "ecompute_server.store.interface",
+        "ecompute_server.http.problem",
+        "ecompute_server.http.sockets",
+    },
+    "ecompute_server.http": {
+        "ecompute.contract",
+        "ecompute_server.core",
+        "ecompute_server.identity",
+        "ecompute_server.handlers",
+    },
+    "ecompute_server.testing": {"ecompute", "ecompute_server"},
+    "ecompute_server": {"ecompute.contract", "ecompute_server"},
+}
+
+# modules that only one file may import
+DOORS = {
+    "httpx": {"ecompute.transport", "ecompute.testing"},
+    "cattrs": {"ecompute.contract.codec"},
+    "libvirt": {"ecompute_server.hypervisor.libvirt"},
+    "asyncssh": {"ecompute_server.guest"},
+    "sqlite_utils": {"ecompute_server.store"},
+    "starlette": {"ecompute_server.http", "ecompute_server.testing"},
+    "uvicorn": {"ecompute_server.http", "ecompute_server.testing"},
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for top in ("ecompute", "ecompute_server"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(name: str, path: Path) -> set[str]:
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                up = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*up, *([node.module] if node.module else [])])
+            found |= {base} if node.module else {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def inside(name: str, room: str) -> bool:
+    return name == room or name.startswith(room + ".")
+
+
+def room_of(name: str) -> str:
+    return max((room for room in ALLOWED if inside(name, room)), key=len)
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()), ids=lambda value: str(value))
+def test_a_module_imports_only_what_its_room_may(name: str, path: Path) -> None:
+    """Every import of our own code goes through a door that the plan allows."""
+    room = room_of(name)
+    allowed = {room, *ALLOWED[room]}
+    ours = {i for i in imports(name, path) if i.partition(".")[0] in ("ecompute", "ecompute_server")}
+    assert {i for i in ours if not any(inside(i, door) for door in allowed)} == set()
+
+
+@pytest.mark.parametrize("foreign", sorted(DOORS))
+def test_a_foreign_library_stays_behind_its_door(foreign: str) -> None:
+    """Libraries that may be replaced one day are imported in one place only."""
+    importers = {n for n, p in modules() if any(inside(i, foreign) for i in imports(n, p))}
+    assert {n for n in importers if not any(inside(n, door) for door in DOORS[foreign])} == set()
