@@ -1,0 +1,1 @@
+"""A reference server of the Compute API that runs each container as a libvirt VM."""

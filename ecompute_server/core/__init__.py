@@ -1,0 +1,1 @@
+"""What the server decides, without doing any of it: pure functions over frozen records."""

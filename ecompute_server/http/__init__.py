@@ -1,0 +1,1 @@
+"""HTTP and WebSockets: from bytes to handlers and back, by the contract's table."""

@@ -1,0 +1,277 @@
+"""The composition root: the only file that knows which drivers are real.
+
+Everything else is given what it needs, and names interfaces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from attrs import frozen
+
+from ecompute.contract.catalog import MEMORY_MB, STORAGE_GB, Arch, InstanceType, Status
+from ecompute.contract.rules import Bounds
+
+from .broadcast import Broadcast
+from .clock import Clock, system_clock
+from .core.presentation import View
+from .core.record import ContainerRecord
+from .core.refusal import unavailable
+from .gateway.addresses import AddressPlan, claim_networks, told_networks
+from .gateway.interface import Gateway
+from .gateway.listeners import TcpGateway
+from .gateway.silent import SilentGateway
+from .guest.interface import Guests, Login
+from .guest.simulated import SimulatedGuests
+from .guest.ssh import SSHGuests
+from .handlers.call import Services
+from .hypervisor.interface import Finding, Hypervisor, Identity, MachineSpec, NotReady, Severity
+from .hypervisor.simulated import SimulatedHypervisor
+from .identity.credentials import Credentials
+from .identity.keyring import Keyring
+from .images.catalogue import Catalogue, default_cache
+from .settings import Settings
+from .state import StateDirectory
+from .store.containers import SqliteContainers
+from .store.database import SqliteFile
+from .store.meta import SqliteMeta
+from .store.people import SqliteKeys, SqliteTokens, SqliteUsers
+from .supervisor import Supervisor, Timing
+
+UP = frozenset({Status.PENDING, Status.INITIALIZING, Status.RUNNING})
+"""The statuses in which a machine runs or is about to."""
+
+_LOW_DISK_BYTES = 2 * 1024**3
+
+
+@frozen
+class Drivers:
+    """The concrete pieces for one choice of hypervisor."""
+
+    hypervisor: Hypervisor
+    guests: Guests
+    gateway: Gateway
+    admit: Callable[[InstanceType], None]
+
+
+def prepare_process(settings: Settings) -> None:
+    """What must happen before threads start; called once, first."""
+    if settings.hypervisor == "libvirt":
+        _libvirt().prepare_process()
+
+
+def drivers(settings: Settings, state: StateDirectory) -> Drivers:
+    """The drivers that the settings choose, not opened yet.
+
+    Raises:
+        NotReady: a Python package is missing.
+        HypervisorError: the settings make no sense for the driver.
+    """
+    if settings.hypervisor == "simulated":
+        simulated = SimulatedHypervisor(state.path)
+        return Drivers(simulated, SimulatedGuests(simulated), SilentGateway(), lambda kind: None)
+    catalogue = Catalogue(default_cache())
+    machines = _libvirt_hypervisor(settings, state, catalogue)
+
+    def admit(kind: InstanceType) -> None:
+        if catalogue.find(settings.default_image, kind.arch) is None:
+            raise unavailable(_missing_image(settings.default_image, kind.arch))
+
+    return Drivers(
+        machines,
+        SSHGuests(machines.connect),
+        TcpGateway(machines.connect, port_offset=settings.port_offset),
+        admit,
+    )
+
+
+def _libvirt_hypervisor(settings: Settings, state: StateDirectory, catalogue: Catalogue) -> Hypervisor:
+    libvirt = _libvirt()
+    hypervisor: Hypervisor = libvirt.LibvirtHypervisor(
+        libvirt.LibvirtSettings(
+            state=state.path,
+            find_image=catalogue.find,
+            uri=settings.libvirt_uri,
+            outbound=settings.outbound,
+        )
+    )
+    return hypervisor
+
+
+def _libvirt():  # type: ignore[no-untyped-def]
+    try:
+        from .hypervisor import libvirt
+    except ModuleNotFoundError as error:
+        raise NotReady(
+            f"Machines by libvirt need one more package ({error.name}): pip install 'ecompute[libvirt]'"
+        ) from error
+    return libvirt
+
+
+def _missing_image(name: str, arch: Arch | str) -> str:
+    return (
+        f"There is no {name} image for {arch} on this host yet; its operator can build it:"
+        f" ecompute-server images build --image {name} --arch {arch}"
+    )
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings,
+    state: StateDirectory,
+    *,
+    clock: Clock = system_clock,
+    chosen: Drivers | None = None,
+) -> AsyncIterator[Services]:
+    """Everything that serves the API, open and supervised until the block ends; machines keep running.
+
+    Raises:
+        HypervisorError, GatewayError, KeyringError, StoreError: one sentence for the operator.
+    """
+    keyring = Keyring.load(state.secret)
+    parts = chosen or drivers(settings, state)
+    file = SqliteFile(state.database)
+    try:
+        containers = SqliteContainers(file)
+        addresses = await _addresses(settings, SqliteMeta(file), containers)
+        try:
+            view = View(settings.domain, settings.port_offset)
+            broadcast = Broadcast(view, containers.of_user)
+            containers.listen(lambda change: broadcast.publish(change.before, change.after))
+            people = Recipes(keyring, view)
+            supervisor = Supervisor(
+                containers=containers,
+                hypervisor=parts.hypervisor,
+                guests=parts.guests,
+                gateway=parts.gateway,
+                spec=people.spec,
+                login=people.login,
+                timing=Timing(settings.boot_deadline, settings.stop_grace),
+                erased=lambda record: addresses.give_back(record.external_ip),
+            )
+            users = SqliteUsers(file)
+            try:
+                await supervisor.start()
+                yield Services(
+                    containers=containers,
+                    users=users,
+                    keys=SqliteKeys(file),
+                    credentials=Credentials(keyring, users, SqliteTokens(file)),
+                    keyring=keyring,
+                    broadcast=broadcast,
+                    guests=parts.guests,
+                    addresses=addresses,
+                    login=people.login,
+                    admit=parts.admit,
+                    view=view,
+                    clock=clock,
+                    bounds=Bounds(
+                        range(MEMORY_MB[0], settings.max_memory_mb + 1),
+                        range(STORAGE_GB[0], settings.max_storage_gb + 1),
+                    ),
+                    default_image=settings.default_image,
+                    max_containers_per_user=settings.max_containers_per_user,
+                    max_ssh_keys_per_user=settings.max_ssh_keys_per_user,
+                )
+            finally:
+                await supervisor.stop()
+        finally:
+            addresses.close()
+    finally:
+        file.close()
+
+
+@frozen
+class Recipes:
+    """From records to what drivers need of them."""
+
+    keyring: Keyring
+    view: View
+
+    def spec(self, record: ContainerRecord) -> MachineSpec:
+        """The machine of a container, with the identity of its guest."""
+        client = self.keyring.client_key(record.id)
+        identity = Identity(
+            hostname=record.id,
+            machine_id=self.keyring.machine_id(record.id),
+            host_key=self.keyring.host_key(record.id).private,
+            authorized_keys=(*record.authorized_keys, client.public),
+            mount_paths=record.mount_paths,
+        )
+        return MachineSpec(
+            container_id=record.id,
+            generation=record.life.generation,
+            arch=record.type.arch,
+            vcpus=record.type.vcpus,
+            cpu_share=record.type.cpu_cores,
+            memory_mb=record.memory_mb,
+            storage_gb=record.storage_gb,
+            image=record.image,
+            identity=identity,
+        )
+
+    def login(self, record: ContainerRecord) -> Login:
+        """The server's own way into the guest."""
+        return Login(record.id, self.keyring.client_key(record.id).private, record.ssh_host_key)
+
+
+async def end_machines(settings: Settings, state: StateDirectory) -> int:
+    """End every machine of the state directory and tell how many there were. No server may run on it.
+
+    Raises:
+        HypervisorError: one sentence for the operator.
+    """
+    hypervisor = drivers(settings, state).hypervisor
+    try:
+        await hypervisor.open(lambda fact: None)
+        machines = await hypervisor.machines()
+        stops = (hypervisor.stop(machine.container_id, grace=settings.stop_grace) for machine in machines)
+        await asyncio.gather(*stops)
+        return len(machines)
+    finally:
+        await hypervisor.close()
+
+
+async def examine(settings: Settings, state: StateDirectory) -> list[Finding]:
+    """What `doctor` tells: the chosen driver's findings, and those of the host around it."""
+    try:
+        findings = list(await drivers(settings, state).hypervisor.probe())
+    except NotReady as error:
+        remedy = "pip install 'ecompute[libvirt]'"
+        findings = [Finding("hypervisor", Severity.ERROR, str(error), remedy)]
+    free = shutil.disk_usage(state.path).free
+    enough = Severity.OK if free >= _LOW_DISK_BYTES else Severity.WARNING
+    findings.append(Finding("disk space", enough, f"{free / 1e9:.1f} GB free in {state.path}"))
+    if settings.hypervisor == "libvirt":
+        findings += _image_findings(settings)
+        findings.append(_port_finding(settings))
+    return findings
+
+
+def _image_findings(settings: Settings) -> list[Finding]:
+    findings = []
+    catalogue = Catalogue(default_cache())
+    for arch in Arch:
+        name = f"image {settings.default_image} for {arch}"
+        image = catalogue.find(settings.default_image, arch)
+        if image is not None:
+            findings.append(Finding(name, Severity.OK, f"version {image.version}"))
+            continue
+        remedy = f"ecompute-server images build --image {settings.default_image} --arch {arch}"
+        findings.append(Finding(name, Severity.ERROR, "not built yet", remedy))
+    return findings
+
+
+def _port_finding(settings: Settings) -> Finding:
+    if settings.port_offset or can_bind_low_ports():
+        words = f"moved up by {settings.port_offset}" if settings.port_offset else "may be bound"
+        return Finding("ports under 1024", Severity.OK, words)
+    return Finding(
+        "ports under 1024",
+        Severity.WARNING,
+        "may not be bound, so containers' SSH is not reachable at port 22; set port_offset (for example 20000)",
+        "sysctl -w net.ipv4.ip_unprivileged_port_start=0",
+    )

@@ -1,0 +1,70 @@
+"""What the commands share: the `--state` option, settings, and errors as one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from cyclopts import Parameter
+
+from ecompute.contract.scopes import ScopeError
+from ecompute_server.gateway.interface import GatewayError
+from ecompute_server.http.serving import ListenError
+from ecompute_server.hypervisor.interface import HypervisorError
+from ecompute_server.identity.accounts import AccountError
+from ecompute_server.identity.keyring import KeyringError
+from ecompute_server.images.interface import ImageError
+from ecompute_server.settings import Settings, SettingsError, gather
+from ecompute_server.state import StateDirectory, StateError
+from ecompute_server.store.database import SqliteFile, StoreError
+
+T = TypeVar("T")
+
+State = Annotated[Path | None, Parameter(help="State directory.")]
+SettingsFile = Annotated[
+    Path | None, Parameter(name="--settings", help="Settings file (default: settings.toml in the state).")
+]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
+
+
+class CommandError(Exception):
+    """A command cannot do what was asked; `str()` is one sentence."""
+
+
+EXPECTED = (
+    AccountError,
+    CommandError,
+    GatewayError,
+    HypervisorError,
+    ImageError,
+    KeyringError,
+    ListenError,
+    ScopeError,
+    SettingsError,
+    StateError,
+    StoreError,
+)
+"""Errors that are no bug: told as one sentence, without a traceback."""
+
+
+def settings_of(state: Path | None, file: Path | None = None, **arguments: Any) -> Settings:
+    """The settings for a command."""
+    return gather({"state": state, **arguments}, file=file)
+
+
+@contextmanager
+def open_file(settings: Settings) -> Any:
+    """The database of the state directory, also while a server runs on it."""
+    file = SqliteFile(StateDirectory(settings.state).database)
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine of a short command."""
+    return asyncio.run(work)

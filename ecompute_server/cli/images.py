@@ -1,0 +1,86 @@
+"""`images`: guest images in the cache."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from ecompute.contract.catalog import Arch
+from ecompute_server.images.build import build as build_image
+from ecompute_server.images.catalogue import Catalogue, default_cache
+from ecompute_server.images.interface import Image, Progress, Report
+
+from .common import CommandError, Json, State
+
+app = App(name="images", help="Guest images.")
+
+ArchOption = Annotated[str | None, Parameter(help="arm64 or amd64 (default: both).")]
+ImageOption = Annotated[str, Parameter(help="Name of the image.")]
+
+
+@app.command
+def build(
+    *, arch: ArchOption = None, image: ImageOption = "micro", json_: Json = False, state: State = None
+) -> None:
+    """Build images from Debian's packages, unless they are there."""
+    built = [build_image(one, default_cache(), _reporter(one), name=image) for one in _arches(arch)]
+    _print(built, json_)
+
+
+@app.command(name="list")
+def list_(
+    *, arch: ArchOption = None, image: str | None = None, json_: Json = False, state: State = None
+) -> None:
+    """List the images that are built."""
+    wanted = _arches(arch)
+    found = [
+        one for one in Catalogue(default_cache()).list() if one.arch in wanted and image in (None, one.name)
+    ]
+    _print(found, json_)
+
+
+def _arches(arch: str | None) -> list[str]:
+    if arch is None:
+        return [str(one) for one in Arch]
+    if arch not in list(Arch):
+        raise CommandError(f"--arch must be one of: {', '.join(Arch)}.")
+    return [arch]
+
+
+def _print(images: list[Image], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([_row(image) for image in images], indent=2))
+        return
+    for image in images:
+        row = _row(image)
+        print(f"{row['name']}  {row['arch']}  {row['version']}  {int(row['bytes']) / 1e6:.1f} MB")
+
+
+def _row(image: Image) -> dict[str, str | int]:
+    size = image.kernel.stat().st_size + image.initrd.stat().st_size
+    return {"name": image.name, "arch": image.arch, "version": image.version, "bytes": size}
+
+
+def _reporter(arch: str) -> Report:
+    """Progress on standard error: in place at a terminal, a line for each step elsewhere."""
+    terminal = sys.stderr.isatty()
+    last_step = ""
+    last_time = 0.0
+
+    def report(progress: Progress) -> None:
+        nonlocal last_step, last_time
+        now = time.monotonic()
+        new = progress.step != last_step
+        if not new and (not terminal or now - last_time < 0.1):
+            return
+        counted = f" {progress.done / 1e6:.1f} of {progress.total / 1e6:.1f} MB" if progress.total else ""
+        start = "\r\x1b[K" if terminal and not new else ("\n" if terminal and last_step else "")
+        print(f"{start}{arch}: {progress.step}{counted}", end="" if terminal else "\n", file=sys.stderr)
+        sys.stderr.flush()
+        last_step, last_time = progress.step, now
+
+    return report

@@ -1,0 +1,188 @@
+"""`user` and `token`: accounts and credentials. Both work while a server runs on the same state."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+import time
+from typing import Annotated
+
+import attrs
+from cyclopts import App, Parameter
+
+from ecompute.contract.scopes import Scope, ScopeError
+from ecompute_server.identity.accounts import hash_new_password, new_user
+from ecompute_server.identity.credentials import Credentials
+from ecompute_server.identity.keyring import Keyring
+from ecompute_server.settings import Settings
+from ecompute_server.state import StateDirectory
+from ecompute_server.store.containers import SqliteContainers
+from ecompute_server.store.database import SqliteFile
+from ecompute_server.store.interface import Duplicate, User
+from ecompute_server.store.people import SqliteTokens, SqliteUsers
+
+from .common import CommandError, Json, SettingsFile, State, open_file, run_async, settings_of
+
+user = App(name="user", help="Accounts.")
+token = App(name="token", help="API tokens.")
+
+Name = Annotated[str, Parameter(help="User name.")]
+PasswordStdin = Annotated[
+    bool, Parameter(negative="", help="Read the password from standard input, one line, instead of asking.")
+]
+EXPIRIES = {"30d": 30, "90d": 90, "365d": 365, "never": 0}
+
+
+@user.command
+def add(
+    name: Name,
+    /,
+    *,
+    password_stdin: PasswordStdin = False,
+    admin: Annotated[bool, Parameter(negative="", help="Make an administrator.")] = False,
+    state: State = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Add a user and print the user id."""
+    with open_file(settings_of(state, settings)) as file:
+        made = new_user(name, _password(password_stdin), now=time.time(), is_admin=admin)
+        try:
+            run_async(SqliteUsers(file).add(made))
+        except Duplicate:
+            raise CommandError(f"There is a user named {name} already.") from None
+    print(made.id)
+
+
+@user.command(name="list")
+def list_(*, json_: Json = False, state: State = None, settings: SettingsFile = None) -> None:
+    """List the users."""
+    with open_file(settings_of(state, settings)) as file:
+        users = SqliteUsers(file).list()
+    if json_:
+        hidden = attrs.filters.exclude("password_hash")
+        print(json.dumps([attrs.asdict(one, filter=hidden) for one in users], indent=2))
+        return
+    for one in users:
+        print(f"{one.id}  {one.username}{'  (admin)' if one.is_admin else ''}")
+
+
+@user.command
+def remove(name: Name, /, *, state: State = None, settings: SettingsFile = None) -> None:
+    """Remove a user with all keys and tokens; refused while the user has containers."""
+    with open_file(settings_of(state, settings)) as file:
+        users, found = _find(file, name)
+        if count := len(SqliteContainers(file).of_user(found.id)):
+            raise CommandError(f"{name} still has {count} containers; delete them first.")
+        run_async(users.remove(found.id))
+
+
+@user.command
+def passwd(
+    name: Name,
+    /,
+    *,
+    password_stdin: PasswordStdin = False,
+    state: State = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Give a user a new password."""
+    with open_file(settings_of(state, settings)) as file:
+        users, found = _find(file, name)
+        changed = attrs.evolve(found, password_hash=hash_new_password(_password(password_stdin)))
+        run_async(users.update(changed))
+
+
+@user.command
+def limits(
+    name: Name,
+    /,
+    *,
+    max_containers: Annotated[int | None, Parameter(help="Containers that this user may have.")] = None,
+    max_ssh_keys: Annotated[int | None, Parameter(help="SSH keys that this user may have.")] = None,
+    default: Annotated[bool, Parameter(negative="", help="Go back to the server's limits first.")] = False,
+    state: State = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Set limits of one user that differ from the server's, and print those in force."""
+    chosen = settings_of(state, settings)
+    with open_file(chosen) as file:
+        users, found = _find(file, name)
+        own = (None, None) if default else (found.max_containers, found.max_ssh_keys)
+        containers = own[0] if max_containers is None else max_containers
+        keys = own[1] if max_ssh_keys is None else max_ssh_keys
+        if (containers or 0) < 0 or (keys or 0) < 0:
+            raise CommandError("A limit must be 0 or more.")
+        run_async(users.update(attrs.evolve(found, max_containers=containers, max_ssh_keys=keys)))
+    print(f"containers {_told(containers, chosen.max_containers_per_user)}")
+    print(f"ssh-keys {_told(keys, chosen.max_ssh_keys_per_user)}")
+
+
+@token.command
+def create(
+    *,
+    user: Annotated[str, Parameter(help="Name of the user whom the token speaks for.")],
+    scope: Annotated[
+        list[str] | None,
+        Parameter(help="SCOPE=ACTION,… to grant; <uid> stands for the user's id. Default: everything."),
+    ] = None,
+    expires: Annotated[str, Parameter(help="30d, 90d, 365d or never.")] = "never",
+    name: Annotated[str, Parameter(help="A name to know the token by.")] = "made by the operator",
+    state: State = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Make an API token and print it. It is shown this once only."""
+    chosen = settings_of(state, settings)
+    if expires not in EXPIRIES:
+        raise CommandError(f"--expires must be one of: {', '.join(EXPIRIES)}.")
+    if not 1 <= len(name) <= 64:
+        raise CommandError("--name must have 1 to 64 characters.")
+    with open_file(chosen) as file:
+        users, found = _find(file, user)
+        now = time.time()
+        until = int(now) + EXPIRIES[expires] * 86400 if EXPIRIES[expires] else 0
+        credentials = _credentials(chosen, users, file)
+        text, _ = run_async(credentials.mint_token(found, name, _scopes(scope, found.id), now, until))
+    print(text)
+
+
+def _credentials(settings: Settings, users: SqliteUsers, file: SqliteFile) -> Credentials:
+    keyring = Keyring.load(StateDirectory(settings.state).secret)
+    return Credentials(keyring, users, SqliteTokens(file))
+
+
+def _find(file: SqliteFile, name: str) -> tuple[SqliteUsers, User]:
+    users = SqliteUsers(file)
+    found = users.by_name(name)
+    if found is None:
+        raise CommandError(f"There is no user named {name}.")
+    return users, found
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    if not sys.stdin.isatty():
+        raise CommandError("There is no terminal to ask for the password; use --password-stdin.")
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Again: ") != password:
+        raise CommandError("The two passwords differ.")
+    return password
+
+
+def _scopes(given: list[str] | None, user_id: str) -> dict[str, list[str]]:
+    if not given:
+        return {f"compute.{user_id}": ["create", "read", "update", "delete"]}
+    scopes: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, actions = text.replace("<uid>", user_id).partition("=")
+        if not equals:
+            raise CommandError("A scope is given as SCOPE=ACTION,ACTION.")
+        if Scope.parse(name).user_id != user_id:
+            raise ScopeError("A token can only have scopes of its own user.")
+        scopes.setdefault(name, []).extend(action for action in actions.split(",") if action)
+    return scopes
+
+
+def _told(own: int | None, default: int) -> str:
+    return f"{default} (the server's)" if own is None else str(own)

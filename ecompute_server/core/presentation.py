@@ -1,0 +1,78 @@
+"""How records look to the API's users."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from attrs import frozen
+
+from ecompute.contract.catalog import Status
+from ecompute.contract.messages import ContainerDeleted, ContainerSnapshot, ContainerStatus, FeedMessage
+from ecompute.contract.resources import Container
+
+from .record import ContainerRecord
+
+DEFAULT_DOMAIN = "compute.localhost"
+SSH_PORT = 22
+
+
+@frozen
+class View:
+    """What of the installation's settings shows in answers."""
+
+    domain: str = DEFAULT_DOMAIN
+    port_offset: int = 0
+
+    def container(self, record: ContainerRecord) -> Container:
+        """The resource as the API tells it."""
+        return Container(
+            id=record.id,
+            name=record.name,
+            status=str(record.life.status),
+            hostname=self.hostname(record),
+            memory_mb=record.memory_mb,
+            storage_gb=record.storage_gb,
+            instance_type=record.instance_type,
+            created_at=datetime.fromtimestamp(record.created_at, UTC),
+            ssh_enabled=record.ssh_enabled,
+            https_enabled=False,
+            ssh_command=self._ssh_command(record) if record.ssh_enabled else None,
+            external_ip=record.external_ip,
+            ssh_host_key=record.ssh_host_key,
+            status_reason=_reason(record),
+        )
+
+    def hostname(self, record: ContainerRecord) -> str:
+        """The container's name in the DNS of this installation."""
+        return f"{record.id}.{self.domain}"
+
+    def _ssh_command(self, record: ContainerRecord) -> str:
+        # names below the default domain are known to no resolver, so the address is what works as pasted
+        host = record.external_ip if self.domain == DEFAULT_DOMAIN else self.hostname(record)
+        port = f" -p {SSH_PORT + self.port_offset}" if self.port_offset else ""
+        return f"ssh{port} root@{host}"
+
+
+def snapshot(view: View, records: list[ContainerRecord]) -> ContainerSnapshot:
+    """The feed's first message."""
+    return ContainerSnapshot(tuple(view.container(record) for record in records))
+
+
+def news(before: ContainerRecord | None, after: ContainerRecord | None) -> FeedMessage | None:
+    """What a change means to somebody who watches; None when nothing shows."""
+    if after is None or (before is not None and before.life.deleted):
+        return None
+    if after.life.deleted:
+        return ContainerDeleted(after.id)
+    if before is not None and before.life == after.life:
+        return None
+    return ContainerStatus(
+        container_id=after.id,
+        status=str(after.life.status),
+        external_ip=after.external_ip,
+        status_reason=_reason(after),
+    )
+
+
+def _reason(record: ContainerRecord) -> str | None:
+    return record.life.reason if record.life.status is Status.FAILED else None

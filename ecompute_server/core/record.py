@@ -1,0 +1,53 @@
+"""A container as the server remembers it: what was asked for, and where it is in its life."""
+
+from __future__ import annotations
+
+from attrs import evolve, field, frozen
+
+from ecompute.contract.catalog import INSTANCE_TYPES, InstanceType, Status
+
+from .lifecycle import Life
+
+
+@frozen
+class ContainerRecord:
+    """One row of the store.
+
+    `authorized_keys` are the lines that were injected at creation; a key that its owner deletes later stays
+    here.
+    `created_at` is in whole seconds since the epoch, as precise as the API tells it.
+    """
+
+    id: str
+    user_id: str
+    name: str
+    instance_type: str
+    memory_mb: int
+    storage_gb: int
+    mount_paths: tuple[str, ...]
+    ssh_enabled: bool
+    authorized_keys: tuple[str, ...] = field(repr=False)
+    created_at: int
+    external_ip: str
+    ssh_host_key: str
+    image: str
+    life: Life = field(factory=Life)
+
+    @property
+    def type(self) -> InstanceType:
+        """The catalogue's row of this container's type."""
+        return INSTANCE_TYPES[self.instance_type]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether SSH in the guest answers, as far as is known."""
+        return self.life.status is Status.RUNNING
+
+    @property
+    def sort_key(self) -> tuple[int, str]:
+        """Ascending by this, reversed, is the order of lists: newest first, ties by id, highest first."""
+        return (self.created_at, self.id)
+
+    def with_life(self, life: Life) -> ContainerRecord:
+        """The same container at another point of its life."""
+        return evolve(self, life=life)

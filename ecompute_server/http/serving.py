@@ -1,0 +1,113 @@
+"""Runs the application on a listening socket until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from .app import Api
+
+PING_SECONDS = 30.0
+_MAX_HEADER_BYTES = 32 * 1024
+_MAX_MESSAGE_BYTES = 1024 * 1024
+_BACKLOG = 2048
+
+
+class ListenError(Exception):
+    """The address cannot be listened on; `str()` is one sentence for the operator."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+        ListenError: the port is taken, or the address is none of this host.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise ListenError(f"Cannot listen on {host} port {port}: {error.strerror}.") from None
+    listener.setblocking(False)
+    return listener
+
+
+def raise_open_files_limit() -> None:
+    """Raise the soft limit of open files to the hard one: every connection is a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Server(uvicorn.Server):
+    """An HTTP server of one application that somebody else starts and stops."""
+
+    def __init__(self, api: Api, *, started: Callable[[], None] = lambda: None) -> None:
+        config = uvicorn.Config(
+            api,
+            # h11 bounds the size of a request's head, httptools does not
+            http="h11",
+            h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+            ws="wsproto",
+            ws_max_size=_MAX_MESSAGE_BYTES,
+            ws_per_message_deflate=False,
+            ws_ping_interval=PING_SECONDS,
+            ws_ping_timeout=PING_SECONDS,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+            backlog=_BACKLOG,
+        )
+        super().__init__(config)
+        self._api = api
+        self._tell_started = started
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn would raise the signal once more at the end, and the exit status would not be 0
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell_started()
+
+    async def stop(self) -> None:
+        """Say goodbye on the WebSockets, finish the requests under way, and let `serve` return."""
+        await self._api.drain()
+        self.should_exit = True
+
+
+async def serve_until_signal(server: Server, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal cuts the draining short."""
+    loop = asyncio.get_running_loop()
+    stopping: list[asyncio.Task[None]] = []
+
+    def stop() -> None:
+        if stopping:
+            server.force_exit = True
+        stopping.append(asyncio.ensure_future(server.stop()))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        await asyncio.gather(*stopping)

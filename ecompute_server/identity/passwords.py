@@ -1,0 +1,34 @@
+"""Passwords: argon2id, slow on purpose, so never on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+
+_hasher = PasswordHasher()
+
+
+def hash_password(password: str) -> str:
+    """The hash to store, with its parameters in it. Takes about 0.2 s."""
+    return _hasher.hash(password)
+
+
+async def verify_password(password_hash: str | None, password: str) -> bool:
+    """Whether the password fits. Takes the same time when there is no hash to compare with (unknown user)."""
+    return await asyncio.to_thread(_verify, password_hash, password)
+
+
+def _verify(password_hash: str | None, password: str) -> bool:
+    try:
+        fits = _hasher.verify(password_hash or _nobody(), password)
+    except (Argon2Error, InvalidHashError):
+        return False
+    return fits and password_hash is not None
+
+
+@cache
+def _nobody() -> str:
+    return _hasher.hash("nobody has this password")

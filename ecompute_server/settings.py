@@ -1,0 +1,145 @@
+"""The server's settings, from three places: arguments win over the environment, the environment over a
+file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import attrs
+from attrs import field, frozen
+
+from ecompute.contract import catalog
+
+from .core.presentation import DEFAULT_DOMAIN
+from .state import default_state_directory
+
+ENVIRONMENT_PREFIX = "ECOMPUTE_SERVER_"
+
+
+class SettingsError(Exception):
+    """A setting is unknown or malformed; `str()` is one sentence that says where it stands."""
+
+
+def _setting(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@frozen
+class Settings:
+    """All settings of a server. Durations are in seconds."""
+
+    state: Path = field(factory=default_state_directory, metadata={"help": "State directory."})
+    host: str = _setting("127.0.0.1", "Address to listen on.")
+    port: int = _setting(7780, "Port to listen on; 0 takes a free one.")
+    hypervisor: str = _setting("libvirt", "What runs the machines: libvirt or simulated.")
+    libvirt_uri: str = _setting(
+        "embed", "embed (no daemon), or qemu:///system or qemu:///session on this host."
+    )
+    domain: str = _setting(DEFAULT_DOMAIN, "Domain below which containers have their names.")
+    default_image: str = _setting("micro", "Image that new containers boot.")
+    max_containers_per_user: int = _setting(
+        catalog.MAX_CONTAINERS_PER_USER, "Containers that a user may have."
+    )
+    max_ssh_keys_per_user: int = _setting(catalog.MAX_SSH_KEYS_PER_USER, "SSH keys that a user may have.")
+    max_memory_mb: int = _setting(catalog.MEMORY_MB[-1], "Largest memory of one container.")
+    max_storage_gb: int = _setting(catalog.STORAGE_GB[-1], "Largest storage of one container.")
+    outbound: str | None = _setting(None, "Guests' way out: filtered or none (default: what works here).")
+    port_offset: int = _setting(
+        0, "Added to the ports on containers' addresses, where ports under 1024 may not be bound."
+    )
+    boot_deadline: float = _setting(120.0, "Time in which a guest must answer, else it has failed.")
+    stop_grace: float = _setting(10.0, "Time that a guest has to power off before it is cut off.")
+    log_level: str = _setting("info", "debug, info, warning or error.")
+
+    def __attrs_post_init__(self) -> None:
+        _one_of("hypervisor", self.hypervisor, ("libvirt", "simulated"))
+        _one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
+        if self.outbound is not None:
+            _one_of("outbound", self.outbound, ("filtered", "none"))
+        _between("port", self.port, 0, 65535)
+        _between("port_offset", self.port_offset, 0, 65535 - 8999)
+        _between("max_containers_per_user", self.max_containers_per_user, 0, 1_000_000)
+        _between("max_ssh_keys_per_user", self.max_ssh_keys_per_user, 0, 1_000_000)
+        _between("max_memory_mb", self.max_memory_mb, catalog.MEMORY_MB[0], catalog.MEMORY_MB[-1])
+        _between("max_storage_gb", self.max_storage_gb, catalog.STORAGE_GB[0], catalog.STORAGE_GB[-1])
+        for name in ("boot_deadline", "stop_grace"):
+            if not 0 < getattr(self, name) <= 86_400:
+                raise SettingsError(f"{name} must be above 0 and at most 86400 seconds.")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise SettingsError(f"{name} must be one of: {', '.join(allowed)}.")
+
+
+def _between(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise SettingsError(f"{name} must be from {low} to {high}.")
+
+
+def gather(
+    arguments: Mapping[str, Any], *, environment: Mapping[str, str] = os.environ, file: Path | None = None
+) -> Settings:
+    """Settings from all three places. Arguments that are None count as not given.
+
+    `file` defaults to `settings.toml` in the state directory, where it may be missing.
+
+    Raises:
+        SettingsError: something unknown, malformed or out of its range, and where it stands.
+    """
+    said = {name: value for name, value in arguments.items() if value is not None}
+    for name in _TYPES:
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        if name not in said and variable in environment:
+            said[name] = _convert(name, environment[variable], f"the environment variable {variable}")
+    state = Path(said.get("state") or default_state_directory())
+    path = file or Path(environment.get(ENVIRONMENT_PREFIX + "SETTINGS") or state / "settings.toml")
+    from_file = _read_file(path, must_exist=file is not None)
+    return Settings(**{**from_file, **said, "state": state})
+
+
+def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if must_exist:
+            raise SettingsError(f"The settings file {path} is not there.") from None
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"The settings file {path} cannot be read: {error}.") from None
+    found = {}
+    for key, value in content.items():
+        name = key.replace("-", "_")
+        if name not in _TYPES:
+            raise SettingsError(f"The settings file {path} has an unknown key: {key}.")
+        found[name] = _convert(name, value, f"the key {key} of {path}")
+    return found
+
+
+def _convert(name: str, value: Any, where: str) -> Any:
+    kind = _TYPES[name]
+    try:
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise ValueError
+        if kind is int and isinstance(value, float):
+            raise ValueError
+        return kind(value)
+    except ValueError:
+        words = {int: "an integer", float: "a number"}.get(kind, "a text")
+        raise SettingsError(f"{where[0].upper()}{where[1:]} must be {words}.") from None
+
+
+def _types() -> dict[str, Any]:
+    attrs.resolve_types(Settings)
+    return {
+        a.name: next((kind for kind in get_args(a.type) if kind is not type(None)), a.type)
+        for a in attrs.fields(Settings)
+    }
+
+
+_TYPES = _types()

@@ -1,0 +1,124 @@
+"""One SQLite file with one writer.
+
+Writes run one after another in a thread of their own, each in a transaction that is on disk when the write
+returns; reads run on the caller's thread with a connection of its own, which WAL keeps from waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlite_utils import Database
+
+from .schema import migrations
+
+T = TypeVar("T")
+
+# the operator's commands write to the same file for a moment at a time
+_BUSY_SECONDS = 10.0
+
+
+class StoreError(Exception):
+    """The database cannot be used; `str()` is one sentence for the operator."""
+
+
+class SqliteFile:
+    """The database of one state directory. Made on the event loop that will write.
+
+    Raises:
+        StoreError: the file is no database of ours, is of a newer version, or cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self.reader = _connect(path)
+            _migrate(self.reader)
+            self.reader.conn.execute("PRAGMA query_only = ON")
+            self._writing = _connect(path)
+        except sqlite3.Error as error:
+            raise StoreError(f"The database {path} cannot be used: {error}.") from error
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+
+    async def write(self, change: Callable[[Database], T], committed: Callable[[T], None] | None = None) -> T:
+        """Run `change` in a transaction of the writer's thread and wait until it is on disk.
+
+        `committed` is called on the event loop with the result, in the order of the commits and before the
+        write returns; also when the waiting task was cancelled meanwhile, since the change has happened.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def succeed(result: T) -> None:
+            if committed is not None:
+                committed(result)
+            if not done.cancelled():
+                done.set_result(result)
+
+        def fail(error: BaseException) -> None:
+            if not done.cancelled():
+                done.set_exception(error)
+
+        def run() -> None:
+            try:
+                with _transaction(self._writing) as db:
+                    result = change(db)
+            except BaseException as error:
+                loop.call_soon_threadsafe(fail, error)
+            else:
+                loop.call_soon_threadsafe(succeed, result)
+
+        self._thread.submit(run)
+        return await done
+
+    def close(self) -> None:
+        """Finish the writes under way and close the file."""
+        self._thread.shutdown(wait=True)
+        self._writing.close()
+        self.reader.close()
+
+
+def insert(db: Database, table: str, values: Mapping[str, Any]) -> int:
+    """Insert a row into a table with an integer key and tell the key that it was given."""
+    id_ = db.table(table).insert(dict(values)).last_pk
+    assert isinstance(id_, int)
+    return id_
+
+
+def _connect(path: Path) -> Database:
+    conn = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
+    conn.row_factory = sqlite3.Row
+    db = Database(conn)
+    conn.execute("PRAGMA journal_mode = WAL")
+    conn.execute("PRAGMA synchronous = FULL")
+    conn.execute("PRAGMA foreign_keys = ON")
+    return db
+
+
+def _migrate(db: Database) -> None:
+    known = {migration.name for migration in migrations._migrations}
+    strange = [m.name for m in migrations.applied(db) if m.name not in known]
+    if strange:
+        raise StoreError("The database was written by a newer version of ecompute-server; use that version.")
+    if migrations.pending(db):
+        migrations.apply(db)
+
+
+@contextmanager
+def _transaction(db: Database) -> Iterator[Database]:
+    # IMMEDIATE: a transaction that reads first and writes then would fail when another process wrote in
+    # between
+    db.conn.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.conn.execute("COMMIT")
+    except BaseException:
+        if db.conn.in_transaction:
+            db.conn.execute("ROLLBACK")
+        raise

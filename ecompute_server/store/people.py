@@ -1,0 +1,126 @@
+"""Accounts, public keys and tokens.
+
+Read from the file each time: the operator's commands write them while a server runs, and what they revoke is
+revoked at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+from sqlite_utils import Database
+
+from .database import SqliteFile, insert
+from .interface import Duplicate, KeyRecord, LimitReached, TokenRecord, User
+
+
+def _one(db: Database, sql: str, *arguments: Any) -> sqlite3.Row | None:
+    found: sqlite3.Row | None = db.conn.execute(sql, arguments).fetchone()
+    return found
+
+
+class SqliteUsers:
+    """`UserStore` on SQLite."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    def by_id(self, user_id: str) -> User | None:
+        return _user(_one(self._file.reader, "SELECT * FROM users WHERE id = ?", user_id))
+
+    def by_name(self, username: str) -> User | None:
+        return _user(_one(self._file.reader, "SELECT * FROM users WHERE username = ?", username))
+
+    def list(self) -> Sequence[User]:
+        rows = self._file.reader.conn.execute("SELECT * FROM users ORDER BY username").fetchall()
+        return [user for row in rows if (user := _user(row))]
+
+    async def add(self, user: User) -> None:
+        def change(db: Database) -> None:
+            if _one(db, "SELECT 1 FROM users WHERE username = ? OR id = ?", user.username, user.id):
+                raise Duplicate
+            db.table("users").insert(attrs.asdict(user))
+
+        await self._file.write(change)
+
+    async def update(self, user: User) -> None:
+        await self._file.write(lambda db: db.table("users").update(user.id, attrs.asdict(user)))
+
+    async def remove(self, user_id: str) -> None:
+        def change(db: Database) -> None:
+            for table in ("ssh_keys", "tokens"):
+                db.table(table).delete_where("user_id = ?", [user_id])
+            db.table("users").delete_where("id = ?", [user_id])
+
+        await self._file.write(change)
+
+
+def _user(row: sqlite3.Row | None) -> User | None:
+    if row is None:
+        return None
+    values = dict(row)
+    return User(**{**values, "is_admin": bool(values["is_admin"])})
+
+
+class SqliteKeys:
+    """`KeyStore` on SQLite."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    def of_user(self, user_id: str) -> Sequence[KeyRecord]:
+        rows: Iterable[sqlite3.Row] = self._file.reader.conn.execute(
+            "SELECT id, user_id, name, public_key, created_at FROM ssh_keys WHERE user_id = ?"
+            " ORDER BY created_at DESC, id DESC",
+            [user_id],
+        ).fetchall()
+        return [KeyRecord(**dict(row)) for row in rows]
+
+    async def add(
+        self, *, user_id: str, name: str, public_key: str, fingerprint: str, created_at: int, limit: int
+    ) -> KeyRecord:
+        def change(db: Database) -> KeyRecord:
+            table = db.table("ssh_keys")
+            if table.count_where("user_id = ? AND fingerprint = ?", [user_id, fingerprint]):
+                raise Duplicate
+            if table.count_where("user_id = ?", [user_id]) >= limit:
+                raise LimitReached
+            values = {"user_id": user_id, "name": name, "public_key": public_key, "created_at": created_at}
+            id_ = insert(db, "ssh_keys", {**values, "fingerprint": fingerprint})
+            return KeyRecord(id=id_, user_id=user_id, name=name, public_key=public_key, created_at=created_at)
+
+        return await self._file.write(change)
+
+    async def remove(self, user_id: str, key_id: int) -> bool:
+        def change(db: Database) -> bool:
+            done = db.conn.execute("DELETE FROM ssh_keys WHERE user_id = ? AND id = ?", [user_id, key_id])
+            return done.rowcount > 0
+
+        return await self._file.write(change)
+
+
+class SqliteTokens:
+    """`TokenStore` on SQLite."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    def by_hash(self, secret_hash: str) -> TokenRecord | None:
+        row = _one(self._file.reader, "SELECT * FROM tokens WHERE secret_hash = ?", secret_hash)
+        if row is None:
+            return None
+        values = {name: row[name] for name in row.keys() if name != "secret_hash"}  # noqa: SIM118
+        return TokenRecord(**{**values, "scopes": json.loads(values["scopes"])})
+
+    async def add(self, token: TokenRecord, *, secret_hash: str) -> TokenRecord:
+        def change(db: Database) -> TokenRecord:
+            values = attrs.asdict(token, recurse=False)
+            del values["id"]
+            row = {**values, "scopes": json.dumps(token.scopes), "secret_hash": secret_hash}
+            return attrs.evolve(token, id=insert(db, "tokens", row))
+
+        return await self._file.write(change)

@@ -1,0 +1,272 @@
+"""Makes machines follow records, and records follow machines.
+
+Effects of a commit are carried out one after another for each container, and struck off the journal when
+done; what was not done when the server ended is done at its next start. Facts about machines become
+observations in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import structlog
+from attrs import frozen
+
+from ecompute.contract.catalog import Status
+
+from .core import recovery
+from .core.lifecycle import EffectKind, Happening, Observation
+from .core.presentation import SSH_PORT
+from .core.record import ContainerRecord
+from .gateway.interface import Gateway, GatewayError
+from .guest.interface import GuestError, Guests, Login
+from .hypervisor.interface import Fact, FactKind, Hypervisor, HypervisorError, MachineSpec
+from .store.interface import Change, ContainerStore, Effect
+
+_log = structlog.get_logger()
+
+_FIRST_RETRY = 0.1
+_LAST_RETRY = 30.0
+
+
+@frozen
+class Timing:
+    """How long things may take, in seconds."""
+
+    boot_deadline: float = 120.0
+    stop_grace: float = 10.0
+
+
+class Supervisor:
+    """Runs effects and hears facts. Lives on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        containers: ContainerStore,
+        hypervisor: Hypervisor,
+        guests: Guests,
+        gateway: Gateway,
+        spec: Callable[[ContainerRecord], MachineSpec],
+        login: Callable[[ContainerRecord], Login],
+        timing: Timing,
+        erased: Callable[[ContainerRecord], None] = lambda record: None,
+    ) -> None:
+        self._containers = containers
+        self._hypervisor = hypervisor
+        self._guests = guests
+        self._gateway = gateway
+        self._spec = spec
+        self._login = login
+        self._timing = timing
+        self._erased = erased
+        self._queues: dict[str, deque[Effect]] = {}
+        self._deadlines: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._probes: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Take up the machines and whatever an earlier server left undone.
+
+        Raises:
+            HypervisorError: the hypervisor cannot work here.
+        """
+        await self._hypervisor.open(self._observe)
+        self._containers.listen(self._committed)
+        for effect in await self._containers.journal():
+            self._enqueue(effect)
+        machines = {machine.container_id for machine in await self._hypervisor.machines()}
+        found = recovery.compare(self._containers.all(), machines)
+        for container_id, observation in found.observations:
+            await self._containers.apply(container_id, observation)
+        for container_id in found.strangers:
+            _log.warning("machine without a record is removed", container=container_id)
+            self._spawn(self._persist(container_id, partial(self._hypervisor.delete, container_id)))
+
+    async def stop(self) -> None:
+        """Let go of everything; machines keep running. Safe to call after a failed `start`."""
+        self._stopping = True
+        for timer in self._deadlines.values():
+            timer.cancel()
+        tasks = [*self._tasks, *self._probes.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._gateway.close()
+        await self._guests.close()
+        await self._hypervisor.close()
+
+    # --- effects
+    # -----------------------------------------------------------------------------------------------
+
+    def _committed(self, change: Change) -> None:
+        for effect in change.effects:
+            self._enqueue(effect)
+        record = change.after
+        if record is not None and (record.life.deleted or record.life.status not in _BOOTING):
+            self._forget_boot(record.id)
+
+    def _enqueue(self, effect: Effect) -> None:
+        if self._stopping:
+            return
+        queue = self._queues.get(effect.container_id)
+        if queue is not None:
+            queue.append(effect)
+            return
+        self._queues[effect.container_id] = deque([effect])
+        self._spawn(self._work(effect.container_id))
+
+    async def _work(self, container_id: str) -> None:
+        queue = self._queues[container_id]
+        while queue:
+            effect = queue.popleft()
+            await self._persist(container_id, partial(self._carry_out, effect))
+        del self._queues[container_id]
+
+    async def _persist(self, container_id: str, action: Callable[[], Awaitable[None]]) -> None:
+        """Repeat an action until it succeeds: a clean-up is never given up, only slowed down."""
+        pause = _FIRST_RETRY
+        while True:
+            try:
+                return await action()
+            except HypervisorError as error:
+                _log.warning("will be tried again", container=container_id, reason=str(error), pause=pause)
+            except Exception:
+                _log.exception("will be tried again", container=container_id, pause=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LAST_RETRY)
+
+    async def _carry_out(self, effect: Effect) -> None:
+        record = self._containers.get(effect.container_id)
+        if record is None:
+            return await self._containers.strike(effect)
+        _log.debug("effect", container=record.id, kind=str(effect.kind), generation=effect.generation)
+        match effect.kind:
+            case EffectKind.POWER_ON:
+                await self._power_on(record, effect)
+            case EffectKind.POWER_OFF:
+                await self._hypervisor.stop(record.id, grace=self._timing.stop_grace)
+            case EffectKind.CUT_OFF:
+                await self._cut_off(record)
+            case EffectKind.OPEN_DOORS:
+                await self._open_doors(record)
+            case EffectKind.CLOSE_DOORS:
+                await self._gateway.withdraw(record.id)
+            case EffectKind.ERASE:
+                await self._gateway.withdraw(record.id)
+                await self._hypervisor.delete(record.id)
+                await self._containers.purge(record.id)
+                return self._erased(record)
+        await self._containers.strike(effect)
+
+    async def _power_on(self, record: ContainerRecord, effect: Effect) -> None:
+        if record.life.deleted or record.life.generation != effect.generation or record.life.status in _DOWN:
+            return
+        if record.life.status in _BOOTING:
+            self._set_deadline(record)
+        try:
+            await self._hypervisor.start(self._spec(record))
+        except HypervisorError as error:
+            await self._apply(record.id, Happening.BOOT_FAILED, effect.generation, str(error))
+
+    async def _cut_off(self, record: ContainerRecord) -> None:
+        if record.life.status is Status.FAILED:
+            console = await self._hypervisor.console_tail(record.id)
+            _log.error("container failed", container=record.id, reason=record.life.reason, console=console)
+        await self._hypervisor.stop(record.id, grace=0)
+
+    async def _open_doors(self, record: ContainerRecord) -> None:
+        if not record.is_running or record.life.deleted or not record.ssh_enabled:
+            return
+        try:
+            await self._gateway.publish(record.id, record.external_ip, SSH_PORT, SSH_PORT)
+        except GatewayError as error:
+            _log.error("not reachable from outside", container=record.id, reason=str(error))
+
+    # --- facts
+    # ---------------------------------------------------------------------------------------------------
+
+    def _observe(self, fact: Fact) -> None:
+        _log.debug("fact", container=fact.container_id, kind=str(fact.kind), generation=fact.generation)
+        if self._stopping:
+            return
+        if fact.kind is FactKind.READY:
+            self._probe(fact)
+        else:
+            happening = _HAPPENINGS[fact.kind]
+            self._spawn(self._apply(fact.container_id, happening, fact.generation, fact.reason))
+
+    def _probe(self, fact: Fact) -> None:
+        old = self._probes.pop(fact.container_id, None)
+        if old is not None:
+            old.cancel()
+        task = asyncio.create_task(self._wait_for_answer(fact.container_id, fact.generation))
+        self._probes[fact.container_id] = task
+        task.add_done_callback(lambda done: self._probe_ended(fact.container_id, done))
+
+    def _probe_ended(self, container_id: str, task: asyncio.Task[None]) -> None:
+        if self._probes.get(container_id) is task:
+            del self._probes[container_id]
+
+    async def _wait_for_answer(self, container_id: str, generation: int) -> None:
+        pause = _FIRST_RETRY
+        while True:
+            record = self._containers.get(container_id)
+            if record is None or record.life.deleted or record.life.generation != generation:
+                return
+            if record.life.status in _DOWN:
+                return
+            try:
+                await self._guests.answer(self._login(record))
+            except GuestError as error:
+                _log.info("guest does not answer yet", container=container_id, reason=str(error))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+            else:
+                return await self._apply(container_id, Happening.GUEST_ANSWERED, generation)
+
+    def _set_deadline(self, record: ContainerRecord) -> None:
+        self._forget_boot(record.id)
+        seconds = self._timing.boot_deadline
+        reason = f"The guest did not answer within {seconds:g} seconds."
+        self._deadlines[record.id] = asyncio.get_running_loop().call_later(
+            seconds,
+            lambda: self._spawn(
+                self._apply(record.id, Happening.BOOT_FAILED, record.life.generation, reason)
+            ),
+        )
+
+    def _forget_boot(self, container_id: str) -> None:
+        timer = self._deadlines.pop(container_id, None)
+        if timer is not None:
+            timer.cancel()
+
+    async def _apply(
+        self, container_id: str, happening: Happening, generation: int, reason: str = ""
+    ) -> None:
+        await self._containers.apply(container_id, Observation(happening, generation, reason))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a task of the supervisor failed", exc_info=task.exception())
+
+
+_BOOTING = frozenset({Status.PENDING, Status.INITIALIZING})
+_DOWN = frozenset({Status.STOPPED, Status.FAILED})
+_HAPPENINGS = {
+    FactKind.STARTED: Happening.MACHINE_STARTED,
+    FactKind.STOPPED: Happening.MACHINE_STOPPED,
+    FactKind.LOST: Happening.MACHINE_LOST,
+    FactKind.REFUSED: Happening.BOOT_FAILED,
+}
