@@ -20,7 +20,6 @@ from .clock import Clock, system_clock
 from .core.presentation import View
 from .core.record import ContainerRecord
 from .core.refusal import unavailable
-from .gateway.addresses import AddressPlan, claim_networks, told_networks
 from .gateway.interface import Gateway
 from .gateway.listeners import TcpGateway
 from .gateway.silent import SilentGateway

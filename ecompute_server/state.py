@@ -7,9 +7,9 @@ import os
 import stat
 from pathlib import Path
 
-import structlog
+from .logs import get_logger
 
-_log = structlog.get_logger()
+_log = get_logger(__name__)
 
 
 class StateError(Exception):

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
-import structlog
 from attrs import frozen
 
 from ecompute.contract.catalog import Status
@@ -25,9 +24,10 @@ from .core.record import ContainerRecord
 from .gateway.interface import Gateway, GatewayError
 from .guest.interface import GuestError, Guests, Login
 from .hypervisor.interface import Fact, FactKind, Hypervisor, HypervisorError, MachineSpec
+from .logs import get_logger
 from .store.interface import Change, ContainerStore, Effect
 
-_log = structlog.get_logger()
+_log = get_logger(__name__)
 
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 30.0

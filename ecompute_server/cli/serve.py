@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import structlog
 from cyclopts import Parameter
 
 from ecompute_server import assembly, logs, loops
@@ -15,8 +14,6 @@ from ecompute_server.settings import Settings
 from ecompute_server.state import StateDirectory
 
 from .common import SettingsFile, State, settings_of
-
-_log = structlog.get_logger()
 
 
 def serve(

@@ -27,12 +27,13 @@ from ecompute_server.core.record import ContainerRecord
 from ecompute_server.core.refusal import Refusal, invalid, not_found
 from ecompute_server.handlers import CHANNEL_HANDLERS, HANDLERS
 from ecompute_server.handlers.call import Call, Services
+from ecompute_server.logs import get_logger
 
 from . import responses
 from .reading import bearer, json_body, read_body
 from .sockets import CloseCode, Socket, SocketClosed
 
-_log = structlog.get_logger()
+_log = get_logger(__name__)
 
 Row = Endpoint[Any, Any] | Channel[Any, Any]
 _CHANNEL_REQUESTS = {"events": requests.OpenEvents, "terminal": requests.OpenTerminal}
