@@ -6,9 +6,10 @@ Everything else is given what it needs, and names interfaces.
 from __future__ import annotations
 
 import asyncio
-import shutil
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from attrs import frozen
 
@@ -20,8 +21,10 @@ from .clock import Clock, system_clock
 from .core.presentation import View
 from .core.record import ContainerRecord
 from .core.refusal import unavailable
+from .gateway.addresses import AddressPlan, claim_networks, told_networks
 from .gateway.interface import Gateway
 from .gateway.listeners import TcpGateway
+from .gateway.ports import can_bind_low_ports
 from .gateway.silent import SilentGateway
 from .guest.interface import Guests, Login
 from .guest.simulated import SimulatedGuests
@@ -32,6 +35,7 @@ from .hypervisor.simulated import SimulatedHypervisor
 from .identity.credentials import Credentials
 from .identity.keyring import Keyring
 from .images.catalogue import Catalogue, default_cache
+from .logs import get_logger
 from .settings import Settings
 from .state import StateDirectory
 from .store.containers import SqliteContainers
@@ -40,10 +44,10 @@ from .store.meta import SqliteMeta
 from .store.people import SqliteKeys, SqliteTokens, SqliteUsers
 from .supervisor import Supervisor, Timing
 
+_log = get_logger(__name__)
+
 UP = frozenset({Status.PENDING, Status.INITIALIZING, Status.RUNNING})
 """The statuses in which a machine runs or is about to."""
-
-_LOW_DISK_BYTES = 2 * 1024**3
 
 
 @frozen
@@ -59,7 +63,8 @@ class Drivers:
 def prepare_process(settings: Settings) -> None:
     """What must happen before threads start; called once, first."""
     if settings.hypervisor == "libvirt":
-        _libvirt().prepare_process()
+        libvirt = _libvirt()
+        libvirt.prepare_process(_libvirt_settings(settings, StateDirectory(settings.state)))
 
 
 def drivers(settings: Settings, state: StateDirectory) -> Drivers:
@@ -73,7 +78,7 @@ def drivers(settings: Settings, state: StateDirectory) -> Drivers:
         simulated = SimulatedHypervisor(state.path)
         return Drivers(simulated, SimulatedGuests(simulated), SilentGateway(), lambda kind: None)
     catalogue = Catalogue(default_cache())
-    machines = _libvirt_hypervisor(settings, state, catalogue)
+    machines = _libvirt().LibvirtHypervisor(_libvirt_settings(settings, state))
 
     def admit(kind: InstanceType) -> None:
         if catalogue.find(settings.default_image, kind.arch) is None:
@@ -87,20 +92,17 @@ def drivers(settings: Settings, state: StateDirectory) -> Drivers:
     )
 
 
-def _libvirt_hypervisor(settings: Settings, state: StateDirectory, catalogue: Catalogue) -> Hypervisor:
-    libvirt = _libvirt()
-    hypervisor: Hypervisor = libvirt.LibvirtHypervisor(
-        libvirt.LibvirtSettings(
-            state=state.path,
-            find_image=catalogue.find,
-            uri=settings.libvirt_uri,
-            outbound=settings.outbound,
-        )
+def _libvirt_settings(settings: Settings, state: StateDirectory) -> Any:
+    catalogue = Catalogue(default_cache())
+    return _libvirt().LibvirtSettings(
+        state=state.path,
+        find_image=catalogue.find,
+        uri=settings.libvirt_uri,
+        outbound=settings.outbound,
     )
-    return hypervisor
 
 
-def _libvirt():  # type: ignore[no-untyped-def]
+def _libvirt() -> Any:
     try:
         from .hypervisor import libvirt
     except ModuleNotFoundError as error:
@@ -135,6 +137,7 @@ async def open_services(
     file = SqliteFile(state.database)
     try:
         containers = SqliteContainers(file)
+        _warn_of_closed_ports(settings)
         addresses = await _addresses(settings, SqliteMeta(file), containers)
         try:
             view = View(settings.domain, settings.port_offset)
@@ -181,6 +184,26 @@ async def open_services(
             addresses.close()
     finally:
         file.close()
+
+
+async def _addresses(settings: Settings, meta: SqliteMeta, containers: SqliteContainers) -> AddressPlan:
+    installation_id = meta.get("installation_id")
+    if installation_id is None:
+        installation_id = secrets.token_hex(8)
+        await meta.set("installation_id", installation_id)
+    stored = (meta.get("networks") or "").split()
+    taken = {record.external_ip for record in containers.all()}
+    have = told_networks if settings.hypervisor == "simulated" else claim_networks
+    plan = have(installation_id, stored=stored, taken=taken)
+    if " ".join(plan.networks) != " ".join(stored):
+        await meta.set("networks", " ".join(plan.networks))
+    return plan
+
+
+def _warn_of_closed_ports(settings: Settings) -> None:
+    finding = _port_finding(settings)
+    if settings.hypervisor == "libvirt" and finding.severity is not Severity.OK:
+        _log.warning(f"ports under 1024 {finding.detail}")
 
 
 @frozen
@@ -241,9 +264,6 @@ async def examine(settings: Settings, state: StateDirectory) -> list[Finding]:
     except NotReady as error:
         remedy = "pip install 'ecompute[libvirt]'"
         findings = [Finding("hypervisor", Severity.ERROR, str(error), remedy)]
-    free = shutil.disk_usage(state.path).free
-    enough = Severity.OK if free >= _LOW_DISK_BYTES else Severity.WARNING
-    findings.append(Finding("disk space", enough, f"{free / 1e9:.1f} GB free in {state.path}"))
     if settings.hypervisor == "libvirt":
         findings += _image_findings(settings)
         findings.append(_port_finding(settings))
@@ -271,6 +291,6 @@ def _port_finding(settings: Settings) -> Finding:
     return Finding(
         "ports under 1024",
         Severity.WARNING,
-        "may not be bound, so containers' SSH is not reachable at port 22; set port_offset (for example 20000)",
+        "may not be bound: containers' SSH is not reachable; set port_offset (for example 20000)",
         "sysctl -w net.ipv4.ip_unprivileged_port_start=0",
     )

@@ -27,7 +27,6 @@ from .http.serving import Server, listen
 from .identity.accounts import account, new_user
 from .identity.credentials import Credentials
 from .identity.keyring import Keyring
-from .loops import new_loop
 from .settings import Settings, gather
 from .state import StateDirectory
 from .store.database import SqliteFile
@@ -122,7 +121,7 @@ class LoopThread:
     """An event loop on a thread of its own."""
 
     def __init__(self) -> None:
-        self._loop = new_loop()
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="ecompute-server", daemon=True)
         self._thread.start()
 

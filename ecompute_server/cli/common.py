@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -20,8 +19,6 @@ from ecompute_server.images.interface import ImageError
 from ecompute_server.settings import Settings, SettingsError, gather
 from ecompute_server.state import StateDirectory, StateError
 from ecompute_server.store.database import SqliteFile, StoreError
-
-T = TypeVar("T")
 
 State = Annotated[Path | None, Parameter(help="State directory.")]
 SettingsFile = Annotated[
@@ -56,15 +53,10 @@ def settings_of(state: Path | None, file: Path | None = None, **arguments: Any) 
 
 
 @contextmanager
-def open_file(settings: Settings) -> Any:
+def open_file(settings: Settings) -> Iterator[SqliteFile]:
     """The database of the state directory, also while a server runs on it."""
     file = SqliteFile(StateDirectory(settings.state).database)
     try:
         yield file
     finally:
         file.close()
-
-
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine of a short command."""
-    return asyncio.run(work)

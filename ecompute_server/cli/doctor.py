@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
@@ -12,7 +13,7 @@ from typing import Annotated
 import attrs
 from cyclopts import Parameter
 
-from ecompute_server import assembly, logs, loops
+from ecompute_server import assembly, logs
 from ecompute_server.hypervisor.interface import Finding, Severity
 from ecompute_server.settings import Settings
 from ecompute_server.state import StateDirectory
@@ -48,7 +49,7 @@ def doctor(
 
 
 def _look(settings: Settings) -> list[Finding]:
-    return loops.run(assembly.examine(settings, StateDirectory(settings.state)))
+    return asyncio.run(assembly.examine(settings, StateDirectory(settings.state)))
 
 
 def _mend(findings: list[Finding]) -> None:

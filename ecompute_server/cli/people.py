@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import json
 import sys
@@ -22,7 +23,7 @@ from ecompute_server.store.database import SqliteFile
 from ecompute_server.store.interface import Duplicate, User
 from ecompute_server.store.people import SqliteTokens, SqliteUsers
 
-from .common import CommandError, Json, SettingsFile, State, open_file, run_async, settings_of
+from .common import CommandError, Json, SettingsFile, State, open_file, settings_of
 
 user = App(name="user", help="Accounts.")
 token = App(name="token", help="API tokens.")
@@ -48,7 +49,7 @@ def add(
     with open_file(settings_of(state, settings)) as file:
         made = new_user(name, _password(password_stdin), now=time.time(), is_admin=admin)
         try:
-            run_async(SqliteUsers(file).add(made))
+            asyncio.run(SqliteUsers(file).add(made))
         except Duplicate:
             raise CommandError(f"There is a user named {name} already.") from None
     print(made.id)
@@ -74,7 +75,7 @@ def remove(name: Name, /, *, state: State = None, settings: SettingsFile = None)
         users, found = _find(file, name)
         if count := len(SqliteContainers(file).of_user(found.id)):
             raise CommandError(f"{name} still has {count} containers; delete them first.")
-        run_async(users.remove(found.id))
+        asyncio.run(users.remove(found.id))
 
 
 @user.command
@@ -90,7 +91,7 @@ def passwd(
     with open_file(settings_of(state, settings)) as file:
         users, found = _find(file, name)
         changed = attrs.evolve(found, password_hash=hash_new_password(_password(password_stdin)))
-        run_async(users.update(changed))
+        asyncio.run(users.update(changed))
 
 
 @user.command
@@ -113,7 +114,7 @@ def limits(
         keys = own[1] if max_ssh_keys is None else max_ssh_keys
         if (containers or 0) < 0 or (keys or 0) < 0:
             raise CommandError("A limit must be 0 or more.")
-        run_async(users.update(attrs.evolve(found, max_containers=containers, max_ssh_keys=keys)))
+        asyncio.run(users.update(attrs.evolve(found, max_containers=containers, max_ssh_keys=keys)))
     print(f"containers {_told(containers, chosen.max_containers_per_user)}")
     print(f"ssh-keys {_told(keys, chosen.max_ssh_keys_per_user)}")
 
@@ -142,7 +143,7 @@ def create(
         now = time.time()
         until = int(now) + EXPIRIES[expires] * 86400 if EXPIRIES[expires] else 0
         credentials = _credentials(chosen, users, file)
-        text, _ = run_async(credentials.mint_token(found, name, _scopes(scope, found.id), now, until))
+        text, _ = asyncio.run(credentials.mint_token(found, name, _scopes(scope, found.id), now, until))
     print(text)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from ecompute_server import assembly, logs, loops
+from ecompute_server import assembly, logs
 from ecompute_server.http.app import Api
 from ecompute_server.http.serving import Server, listen, raise_open_files_limit, serve_until_signal
 from ecompute_server.settings import Settings
@@ -66,7 +67,7 @@ def serve(
     logs.set_up(chosen.log_level)
     raise_open_files_limit()
     assembly.prepare_process(chosen)
-    return loops.run(_serve(chosen))
+    return asyncio.run(_serve(chosen))
 
 
 async def _serve(settings: Settings) -> int:
@@ -104,7 +105,7 @@ def down(*, state: State = None, settings: SettingsFile = None) -> int:
     chosen = settings_of(state, settings)
     logs.set_up("warning")
     assembly.prepare_process(chosen)
-    ended = loops.run(_down(chosen))
+    ended = asyncio.run(_down(chosen))
     print(f"{ended} machine(s) ended")
     return 0
 
