@@ -22,6 +22,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
+
 from .http.app import Api
 from .http.serving import Server, listen
 from .identity.accounts import account, new_user
@@ -204,8 +206,8 @@ def _in_child(settings: Settings, *, keep: bool) -> Iterator[str]:
     command = [sys.executable, "-m", "ecompute_server"]
     options = [
         text
-        for name in _CHILD_OPTIONS
-        if (value := getattr(settings, name)) is not None
+        for name, value in attrs.asdict(settings).items()
+        if value is not None
         for text in (f"--{name.replace('_', '-')}", str(value))
     ]
     log = settings.state / "serve.log"
@@ -225,13 +227,6 @@ def _in_child(settings: Settings, *, keep: bool) -> Iterator[str]:
             subprocess.run(
                 [*command, "down", "--state", str(settings.state)], check=True, capture_output=True
             )
-
-
-_CHILD_OPTIONS = (
-    "state", "host", "port", "hypervisor", "libvirt_uri", "domain", "default_image", "max_containers_per_user",
-    "max_ssh_keys_per_user", "max_memory_mb", "max_storage_gb", "outbound", "port_offset", "boot_deadline",
-    "stop_grace", "log_level",
-)  # fmt: skip
 
 
 def _first_line(child: subprocess.Popen[str]) -> str:

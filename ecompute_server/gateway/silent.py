@@ -1,16 +1,16 @@
-"""A gateway that listens nowhere: for the simulated host, whose addresses are only told."""
+"""The gateway of a host without machines that anybody could reach: rules are taken, and nobody listens."""
 
 from __future__ import annotations
 
 
 class SilentGateway:
-    """`Gateway` without listeners."""
+    """An `ecompute_server.gateway.interface.Gateway`."""
 
     async def publish(self, container_id: str, address: str, port: int, target_port: int) -> None:
-        """Nothing listens."""
+        pass
 
     async def withdraw(self, container_id: str, port: int | None = None) -> None:
-        """There is nothing to withdraw."""
+        pass
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        pass

@@ -1,0 +1,136 @@
+"""Terminals of the async client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from anyio.abc import TaskGroup
+
+from .async_connection import AsyncConnection, Background, Signal
+from .contract.endpoints import TERMINAL
+from .contract.requests import OpenTerminal
+from .errors import Closed
+from .protocol import flows, wire
+from .protocol.terminal import SUBPROTOCOL, TerminalState, check_size, pieces
+from .protocol.websocket import WebSocket
+from .transport import AsyncTransport
+
+
+class AsyncTerminal:
+    """A shell on a pseudo-terminal in a container; made by `client.terminal(id)`.
+
+    What the shell prints waits in memory, up to one MiB; then the shell has to wait, and the connection stays
+    up. One task may read while another writes, and waiting can be cancelled.
+    """
+
+    def __init__(
+        self, transport: AsyncTransport, timing: flows.Timing, timeout: float, id: str, rows: int, cols: int
+    ) -> None:
+        self._transport = transport
+        self._timing = timing
+        self._timeout = timeout
+        size = {name: str(value) for name, value in check_size(rows, cols).items()}
+        self._request = wire.encode_channel(TERMINAL, OpenTerminal(id), size)
+        self._changed = Signal()
+        self._state = TerminalState(None)
+        self._connection: AsyncConnection | None = None
+        self._tasks: TaskGroup | None = None
+        self._undo = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        if self._tasks is not None:
+            raise Closed("A terminal can be entered once: call terminal() again.")
+        flow = flows.connect(self._request, (SUBPROTOCOL,), self._timeout, self._timing)
+        async with AsyncExitStack() as undo:
+            self._tasks = await undo.enter_async_context(Background())
+            await flows.adrive(flow, self._perform)
+            self._undo = undo.pop_all()
+        return self
+
+    async def _perform(self, step: flows.Step) -> Any:
+        match step:
+            case flows.Connect() if self._tasks is not None:
+                stream, chosen = await self._transport.connect(step.request, step.subprotocols, step.timeout)
+                self._state = TerminalState(chosen)
+                self._connection = AsyncConnection(stream, self._state, self._changed, self._tasks)
+            case _:
+                await self._transport.perform(step)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with self._undo:
+            # one who is cancelled has no time for good manners
+            if error is None or isinstance(error, Exception):
+                await self.aclose()
+
+    @property
+    def exit_status(self) -> int | None:
+        """What the shell ended with; None before its end, and for servers that do not tell it."""
+        return self._state.exit_status
+
+    async def read(self, timeout: float | None = None) -> bytes:
+        """Output of the shell, as soon as there is some; b"" at its end.
+
+        Raises:
+            DeadlineExceeded: nothing came within `timeout` seconds (None: as long as it takes).
+            ConnectError: the connection or the guest was lost; all output before that has been read.
+            InvalidAnswer: the server sent what is not of this API.
+            Closed: the terminal was not entered.
+        """
+        connection, state = self._entered(), self._state
+        deadline = None if timeout is None else time.monotonic() + timeout
+        await connection.wait(lambda: state.readable, deadline, "The terminal printed nothing")
+        was_full = state.full
+        data = state.read()
+        if was_full:
+            connection.resume()
+        return data
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if data := await self.read():
+            return data
+        raise StopAsyncIteration
+
+    async def write(self, data: bytes | str, timeout: float | None = None) -> None:
+        """Type: bytes as they are, a text in UTF-8. Returns once all of it is on its way, in order.
+
+        Raises:
+            DeadlineExceeded: the shell took too little within `timeout` seconds (None: as long as it takes);
+                the beginning may have been taken.
+            Closed: the terminal has ended, or was not entered.
+            InvalidArgument: neither bytes nor text.
+        """
+        connection = self._entered()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for piece in pieces(data):
+            await connection.send(partial(WebSocket.send_bytes, data=piece), deadline)
+
+    async def resize(self, rows: int, cols: int) -> None:
+        """Tell the shell that its window has another size (1 to 1000 each).
+
+        Raises:
+            Unsupported: the server has no such message.
+            Closed: the terminal has ended, or was not entered.
+            InvalidArgument: no integers.
+        """
+        connection, message = self._entered(), self._state.resize(rows, cols)
+        await connection.send(partial(WebSocket.send_text, text=message))
+
+    def _entered(self) -> AsyncConnection:
+        if self._connection is None:
+            raise Closed("A terminal has to be entered first: `async with client.terminal(id) as terminal`.")
+        return self._connection
+
+    async def aclose(self) -> None:
+        """End the session, once what was written is sent; the shell gets a hang-up. Twice is no fault."""
+        if self._connection is not None:
+            await self._connection.aclose()

@@ -1,0 +1,309 @@
+"""Everything that this library raises on purpose.
+
+    Error
+    ├── APIError                    the server answered, and the answer is no success
+    │   ├── InvalidRequest      400 a rule is broken; `.fields` lists every fault
+    │   ├── Unauthenticated     401 no credential, or one that is malformed, expired or revoked
+    │   ├── Forbidden           403 the token lacks a scope; `.needed` names it
+    │   ├── NotFound            404 no such thing, or another user's
+    │   ├── MethodNotAllowed    405 the server knows the path but not this operation on it
+    │   ├── Conflict            409 not possible in the present state
+    │   │   ├── LimitReached        the user has as many as allowed
+    │   │   └── NotRunning          only a running container can do this
+    │   ├── TooLarge            413 the request is larger than the server reads
+    │   ├── RateLimited         429 too many requests; `.retry_after` says how long to wait
+    │   ├── InternalError       500 a bug of the server
+    │   └── Unavailable         503 the server or its host is not ready now
+    ├── ConnectError                there was no answer, or a connection broke (a ConnectionError)
+    ├── InvalidAnswer               there was an answer, but not one of this API
+    ├── OutcomeUnknown              a create was sent and its answer lost: it may or may not have happened
+    ├── DeadlineExceeded            the time given was not enough (a TimeoutError)
+    ├── ContainerFailed             a container that was waited for has failed
+    ├── Unsupported                 this server cannot do that
+    ├── InvalidArgument             refused before anything was sent (a ValueError)
+    └── Closed                      a client, feed or terminal was used after its end (a RuntimeError)
+
+No other library's exception leaves a public call, and no message holds a token, a password or a body. All of
+them pickle. An error of the server with a code that this version does not know is the class of its status, or
+a plain `APIError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from attrs import frozen
+
+from .contract.problems import PROBLEMS, Code, Fault
+
+MAX_MESSAGE = 500
+
+
+def _restore(cls: type[Error], args: tuple[Any, ...], state: dict[str, Any]) -> Error:
+    error = cls.__new__(cls, *args)
+    error.args = args  # an OSError takes them in __init__ only
+    error.__dict__.update(state)
+    return error
+
+
+class Error(Exception):
+    """The root of the library's exceptions; `str()` is one sentence for a person."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # BaseException would call the class with args alone, which drops keyword arguments
+        return _restore, (type(self), self.args, self.__dict__.copy())
+
+
+@frozen
+class Needed:
+    """What a refused credential lacked: `action` on `scope`."""
+
+    scope: str
+    action: str
+
+
+class APIError(Error):
+    """The server's answer says no.
+
+    `status` is the HTTP status, `code` the machine word of the error (empty when the answer had none, as from
+    a proxy), `message` the server's sentence, `request_id` the name of this request in the server's log,
+    `operation` what was tried (`containers.stop abc12345`), `fields` every fault of an invalid request,
+    `needed` the missing scope, `retry_after` the seconds that the server asks to wait.
+    """
+
+    advice: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str = "",
+        operation: str = "",
+        request_id: str | None = None,
+        fields: tuple[Fault, ...] = (),
+        needed: Needed | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.operation = operation
+        self.request_id = request_id
+        self.fields = fields
+        self.needed = needed
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        subject = f"{self.operation} was refused: " if self.operation else ""
+        parts = [self.message.rstrip("."), self._details(), self.advice]
+        source = f"{self.status} {self.code}".rstrip()
+        if self.request_id:
+            source += f", request {self.request_id}"
+        return f"{subject}{'; '.join(part for part in parts if part)} ({source})."
+
+    def _details(self) -> str:
+        return ""
+
+
+class InvalidRequest(APIError):
+    """The server found faults in what was sent; `fields` lists all of them."""
+
+    def _details(self) -> str:
+        # some servers say it in their sentence already
+        return told(fault for fault in self.fields if fault.problem not in self.message)
+
+
+class Unauthenticated(APIError):
+    """The server does not accept the credential, or a login's name and password."""
+
+    advice = "check the token or log in again"
+
+
+class Forbidden(APIError):
+    """The credential is valid but may not do this; `needed` says what it lacks, when the server told."""
+
+    def _details(self) -> str:
+        if self.needed is None:
+            return "use a token with a wider scope"
+        return f"use a token that grants {self.needed.action!r} on {self.needed.scope!r}"
+
+
+class NotFound(APIError):
+    """Nothing of the caller's has this id; another user's things look the same."""
+
+    advice = "check the id and whose token this is"
+
+
+class MethodNotAllowed(APIError):
+    """The server knows the path but not this operation on it: probably an older server."""
+
+    advice = "check that the base URL is the API's and that the server is not older than this library"
+
+
+class Conflict(APIError):
+    """Not possible in the present state of things."""
+
+
+class LimitReached(Conflict):
+    """The user has as many of these as allowed."""
+
+    advice = "delete one that is no longer needed, or ask for a higher limit"
+
+
+class NotRunning(Conflict):
+    """Only a running container can do this."""
+
+    advice = "start the container and wait until it is running"
+
+
+class TooLarge(APIError):
+    """The request is larger than the server reads."""
+
+    advice = "send less at once"
+
+
+class RateLimited(APIError):
+    """Too many requests, also after the retries that the deadline allowed."""
+
+    def _details(self) -> str:
+        return "" if self.retry_after is None else f"wait {self.retry_after:g} seconds before the next try"
+
+
+class InternalError(APIError):
+    """The server has a bug."""
+
+    advice = "its operator finds the cause in the log by the request's id"
+
+
+class Unavailable(APIError):
+    """The server or its host is not ready now."""
+
+    advice = "try again later"
+
+
+ERROR_CLASSES: Mapping[Code, type[APIError]] = {
+    Code.INVALID_REQUEST: InvalidRequest,
+    Code.UNAUTHENTICATED: Unauthenticated,
+    Code.FORBIDDEN: Forbidden,
+    Code.NOT_FOUND: NotFound,
+    Code.METHOD_NOT_ALLOWED: MethodNotAllowed,
+    Code.CONFLICT: Conflict,
+    Code.LIMIT_REACHED: LimitReached,
+    Code.NOT_RUNNING: NotRunning,
+    Code.TOO_LARGE: TooLarge,
+    Code.RATE_LIMITED: RateLimited,
+    Code.INTERNAL: InternalError,
+    Code.UNAVAILABLE: Unavailable,
+}
+"""The class of each row of the error table."""
+
+
+def error_class(status: int, code: str) -> type[APIError]:
+    """The class for an answer: by its code, else by its status (409 is `Conflict`), else `APIError`."""
+    for problem in PROBLEMS.values():
+        if problem.code == code:
+            return ERROR_CLASSES[problem.code]
+    # the table has the general meaning of a status before its special ones
+    of_status = (p.code for p in PROBLEMS.values() if p.status == status)
+    first = next(of_status, None)
+    return APIError if first is None else ERROR_CLASSES[first]
+
+
+class ConnectError(Error, ConnectionError):
+    """The server could not be reached, or a connection broke before its answer or its end.
+
+    `maybe_sent` says whether the server may have received the request; `timed_out` whether it was silent
+    rather than gone; `close_code` is the WebSocket close code (RFC 6455, 7.4), where there was one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        maybe_sent: bool = False,
+        timed_out: bool = False,
+        close_code: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.maybe_sent = maybe_sent
+        self.timed_out = timed_out
+        self.close_code = close_code
+
+
+class InvalidAnswer(Error):
+    """What came back is not of this API: a web page, torn JSON, missing fields, a redirect.
+
+    `status` is the HTTP status, or None on a WebSocket; `fields` lists what was wrong with JSON that could be
+    read.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, fields: tuple[Fault, ...] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.fields = fields
+
+
+class OutcomeUnknown(Error):
+    """A request that must not be repeated was sent, and no answer to it could be read.
+
+    What it asks for may have happened: list before trying again. `operation` is the row's name
+    (`containers.create`), `request` what was asked. `__cause__` tells how the answer was lost.
+    """
+
+    def __init__(self, message: str, *, operation: str, request: Any) -> None:
+        super().__init__(message)
+        self.operation = operation
+        self.request = request
+
+
+class DeadlineExceeded(Error, TimeoutError):
+    """The time given for a call was over before its end.
+
+    `last_status` is the status that a container was last seen in, when one was waited for.
+    """
+
+    def __init__(self, message: str, *, last_status: str | None = None) -> None:
+        super().__init__(message)
+        self.last_status = last_status
+
+
+class ContainerFailed(Error):
+    """A container became `failed` while another status was waited for; `reason` is the server's, if told."""
+
+    def __init__(self, message: str, *, container_id: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.container_id = container_id
+        self.reason = reason
+
+
+class Unsupported(Error):
+    """The server does not offer this."""
+
+
+class InvalidArgument(Error, ValueError):
+    """An argument has the wrong type or form; nothing was sent. `fields` lists every fault."""
+
+    def __init__(self, message: str, *, fields: tuple[Fault, ...] = ()) -> None:
+        super().__init__(message)
+        self.fields = fields
+
+
+class Closed(Error, RuntimeError):
+    """A client, feed or terminal was used after its end, or before it was entered."""
+
+
+def told(faults: Iterable[Fault]) -> str:
+    """Faults as a part of a sentence."""
+    return ", ".join(f"{fault.path} {fault.problem}".strip() for fault in faults)
+
+
+def one_line(text: str) -> str:
+    """Foreign text, fit for a message: one line, printable, bounded."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * MAX_MESSAGE]).split())
+    return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"

@@ -1,0 +1,340 @@
+"""What takes several steps, written once for both clients: generators that ask for effects.
+
+A flow yields a step, gets its result sent in or its `Error` thrown in, and returns the outcome. It never
+waits itself: `drive` and `adrive` run it against something that performs steps. Time and randomness are
+arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from math import inf
+from typing import Any, Generic, TypeVar
+
+from attrs import frozen
+
+from ecompute.contract.catalog import Status
+from ecompute.contract.endpoint import Endpoint
+from ecompute.contract.endpoints import GET_CONTAINER
+from ecompute.contract.problems import PROBLEMS, Code
+from ecompute.contract.requests import GetContainer
+from ecompute.contract.resources import Container
+from ecompute.contract.scopes import Action
+from ecompute.errors import (
+    APIError,
+    ConnectError,
+    ContainerFailed,
+    DeadlineExceeded,
+    Error,
+    InvalidAnswer,
+    NotFound,
+    OutcomeUnknown,
+    one_line,
+)
+
+from . import policy, wire
+from .feed import Deleted, Event, Feed, Snapshot, StatusChanged
+
+T = TypeVar("T")
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+@frozen
+class Send:
+    """Send a request within `timeout` seconds; its result is the `HTTPAnswer`.
+
+    `track` asks to find out for certain whether a failed request may have reached the server.
+    """
+
+    request: wire.HTTPRequest
+    timeout: float
+    track: bool = False
+
+
+@frozen
+class Pause:
+    """Let this many seconds pass; no result."""
+
+    seconds: float
+
+
+@frozen
+class Connect:
+    """Open a WebSocket within `timeout` seconds; no result, the performer keeps it."""
+
+    request: wire.HTTPRequest
+    subprotocols: tuple[str, ...]
+    timeout: float
+
+
+@frozen
+class Await:
+    """Wait until the connection has brought something or has ended, at most until `deadline`; no result."""
+
+    deadline: float | None
+
+
+@frozen
+class NextEvent:
+    """Wait for the next event of a feed, at most until `deadline`; its result is the event."""
+
+    deadline: float
+
+
+Step = Send | Pause | Connect | Await | NextEvent
+Flow = Generator[Step, Any, T]
+
+
+def drive(flow: Flow[T], perform: Callable[[Step], Any]) -> T:
+    """Run a flow to its end."""
+    try:
+        step = next(flow)
+        while True:
+            try:
+                result = perform(step)
+            except Error as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(result)
+    except StopIteration as stop:
+        outcome: T = stop.value
+        return outcome
+    finally:
+        flow.close()
+
+
+async def adrive(flow: Flow[T], perform: Callable[[Step], Awaitable[Any]]) -> T:
+    """Run a flow to its end."""
+    try:
+        step = next(flow)
+        while True:
+            try:
+                result = await perform(step)
+            except Error as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(result)
+    except StopIteration as stop:
+        outcome: T = stop.value
+        return outcome
+    finally:
+        flow.close()
+
+
+@frozen
+class Timing:
+    """Where a flow's time and chance come from: seconds on a clock that only goes forward, and 0 to 1."""
+
+    now: Callable[[], float]
+    random: Callable[[], float]
+
+
+def call(
+    endpoint: Endpoint[Request, Response], request: Request, timeout: float, timing: Timing
+) -> Flow[Response]:
+    """One operation: sent, repeated where that is safe, answered, all within `timeout` seconds.
+
+    Raises:
+        InvalidArgument: the request cannot be sent as it is.
+        APIError: the server says no, also after the retries.
+        ConnectError: the server cannot be reached, or broke off.
+        DeadlineExceeded: there was no answer in time.
+        InvalidAnswer: the answer is not one of this API.
+        OutcomeUnknown: one of the last three, after a request that must not be repeated may have been taken.
+    """
+    message = wire.encode(endpoint, request)
+    repeatable = policy.may_repeat(endpoint)
+    try:
+        return (yield from _with_retries(_Attempts(endpoint, message), message, repeatable, timeout, timing))
+    except (APIError, ConnectError, InvalidAnswer) as error:
+        if repeatable or not policy.leaves_doubt(error):
+            raise
+        raise OutcomeUnknown(
+            f"{message.operation} was sent, but its answer was lost: it may or may not have happened. List "
+            "before trying again.",
+            operation=endpoint.name,
+            request=request,
+        ) from error
+
+
+class _Attempts(Generic[Request, Response]):
+    """The tries of one operation, which remember whether an earlier one may have had its effect."""
+
+    def __init__(self, endpoint: Endpoint[Request, Response], message: wire.HTTPRequest) -> None:
+        self._endpoint = endpoint
+        self._message = message
+        self._in_doubt = False
+
+    def __call__(self, remaining: float) -> Flow[Response]:
+        track = not policy.may_repeat(self._endpoint)
+        try:
+            answer = yield Send(self._message, remaining, track)
+            return wire.decode(self._endpoint, self._message, answer)
+        except NotFound:
+            if self._in_doubt and self._endpoint.action is Action.DELETE:
+                # it was there for the earlier try, whose answer was lost
+                return wire.acknowledged(self._endpoint)
+            raise
+        except (APIError, ConnectError) as error:
+            self._in_doubt = self._in_doubt or policy.leaves_doubt(error)
+            raise
+
+
+def connect(
+    request: wire.HTTPRequest, subprotocols: tuple[str, ...], timeout: float, timing: Timing
+) -> Flow[None]:
+    """Open a WebSocket, with retries, within `timeout` seconds.
+
+    Raises:
+        APIError, ConnectError, DeadlineExceeded, InvalidAnswer: as for `call`.
+    """
+
+    def attempt(remaining: float) -> Flow[None]:
+        yield Connect(request, subprotocols, remaining)
+
+    yield from _with_retries(attempt, request, True, timeout, timing)
+
+
+def _with_retries(
+    attempt: Callable[[float], Flow[T]],
+    message: wire.HTTPRequest,
+    repeatable: bool,
+    timeout: float,
+    timing: Timing,
+) -> Flow[T]:
+    deadline = timing.now() + timeout
+    failures = 0
+    while True:
+        try:
+            return (yield from attempt(deadline - timing.now()))
+        except (APIError, ConnectError) as error:
+            failures += 1
+            pause = policy.CALLS.pause(failures, timing.random(), getattr(error, "retry_after", None))
+            if not policy.is_transient(error, repeatable=repeatable):
+                raise
+            if timing.now() + pause >= deadline:
+                if isinstance(error, ConnectError) and error.timed_out:
+                    raise DeadlineExceeded(
+                        f"{message.operation} was not answered within {timeout:g} seconds."
+                    ) from error
+                raise
+            if failures >= policy.CALLS.attempts:
+                raise
+        yield Pause(pause)
+
+
+CONNECT_WITHIN = 30.0
+"""Seconds that one try to come back may take."""
+RECONNECT_FOR = 300.0
+"""Seconds in which a feed tries to come back before it gives up: a server's restart is far shorter."""
+
+
+def next_event(
+    feed: Feed,
+    take: Callable[[], Event | None],
+    request: wire.HTTPRequest,
+    timing: Timing,
+    deadline: float | None = None,
+) -> Flow[Event]:
+    """The next event of a feed, over as many connections as it takes. `take` is the feed's, guarded where
+    threads share it.
+
+    Raises:
+        DeadlineExceeded: none came in time; the feed is as good as before.
+        APIError: the server refuses a new connection, such as 401 for a revoked token.
+        ConnectError: the server was away for too long.
+        InvalidAnswer: the server sent what is not of this API.
+    """
+    failures, lost_at = 0, timing.now()
+    retry_after: float | None = None
+    while (event := take()) is None:
+        if feed.connected:
+            _check(deadline, timing)
+            yield Await(deadline)
+            if feed.synced:
+                failures, lost_at, retry_after = 0, timing.now(), None
+            continue
+        if isinstance(feed.failure, InvalidAnswer):
+            raise feed.failure
+        failures += 1
+        pause = policy.RECONNECTS.pause(failures, timing.random(), retry_after)
+        yield Pause(min(pause, _remaining(deadline, timing)))
+        try:
+            yield Connect(request, (), min(_remaining(deadline, timing), CONNECT_WITHIN))
+        except (APIError, ConnectError) as error:
+            given_up = timing.now() - lost_at >= RECONNECT_FOR
+            if given_up or not policy.is_transient(error, repeatable=True):
+                raise
+            retry_after = getattr(error, "retry_after", None)
+    return event
+
+
+def _remaining(deadline: float | None, timing: Timing) -> float:
+    _check(deadline, timing)
+    return inf if deadline is None else deadline - timing.now()
+
+
+def _check(deadline: float | None, timing: Timing) -> None:
+    if deadline is not None and timing.now() >= deadline:
+        raise DeadlineExceeded("No event came within the time given.")
+
+
+MIN_FINAL_CALL = 1.0
+"""Seconds that the last look at a container gets, even when its event came with the end of the time."""
+
+
+def wait_until(id_: str, wanted: str, timeout: float, deadline: float, timing: Timing) -> Flow[Container]:
+    """Follow a feed from its snapshot on until a container has a status, then look at it once.
+
+    Raises:
+        ContainerFailed: it failed on the way.
+        NotFound: there is no such container, or it was deleted on the way.
+        DeadlineExceeded: it was not there in time; tells the last status seen.
+    """
+    wire.encode(GET_CONTAINER, GetContainer(id_))  # what cannot be asked for is not to be waited for
+    last: str | None = None
+    while last != wanted:
+        try:
+            event: Event = yield NextEvent(deadline)
+        except DeadlineExceeded as error:
+            seen = "was not seen" if last is None else f"was last seen {one_line(last)}"
+            raise DeadlineExceeded(
+                f"Container {one_line(id_)} {seen}, not yet {one_line(wanted)} after {timeout:g} seconds.",
+                last_status=last,
+            ) from error
+        told = _told_of(id_, event)
+        if told is None:
+            continue
+        last, reason = told
+        if last == Status.FAILED != wanted:
+            because = f": {one_line(reason)}" if reason else ""
+            raise ContainerFailed(
+                f"Container {one_line(id_)} failed before it was {one_line(wanted)}{because}.",
+                container_id=id_,
+                reason=reason,
+            )
+    left = max(deadline - timing.now(), MIN_FINAL_CALL)
+    return (yield from call(GET_CONTAINER, GetContainer(id_), left, timing))
+
+
+def _told_of(id_: str, event: Event) -> tuple[str, str | None] | None:
+    """Status and reason of one container, if the event tells them."""
+    match event:
+        case Snapshot():
+            for container in event.containers:
+                if container.id == id_:
+                    return container.status, container.status_reason
+            raise _not_found(id_, "No container of yours has this id")
+        case Deleted(container_id=other) if other == id_:
+            raise _not_found(id_, "The container was deleted meanwhile")
+        case StatusChanged(container_id=other) if other == id_:
+            return event.status, event.status_reason
+        case _:
+            return None
+
+
+def _not_found(id_: str, message: str) -> NotFound:
+    problem = PROBLEMS[Code.NOT_FOUND]
+    operation = f"containers.wait {one_line(id_)}"
+    return NotFound(message, status=problem.status, code=problem.code, operation=operation)

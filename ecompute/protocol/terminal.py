@@ -1,0 +1,135 @@
+"""A terminal's session as state: output waiting to be read, control messages, the exit status.
+
+Without the subprotocol `ecompute.terminal.v1` everything is bytes and a resize is impossible; with it, texts
+are control messages in JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ecompute.contract.codec import dump_json, load_json
+from ecompute.contract.problems import Fault, InvalidFields
+from ecompute.errors import Error, InvalidAnswer, InvalidArgument, Unsupported
+
+from .websocket import MAX_FRAME
+
+SUBPROTOCOL = "ecompute.terminal.v1"
+
+MAX_BUFFERED = 1024 * 1024
+"""Bytes of output kept for a caller that does not read; then the server, and the guest behind it, wait."""
+
+
+class TerminalState:
+    """One terminal, from its opening to its end. Not thread-safe by itself."""
+
+    def __init__(self, subprotocol: str | None, *, max_buffered: int = MAX_BUFFERED) -> None:
+        self.exit_status: int | None = None
+        """What the shell ended with, once the server told."""
+        self.ended = False
+        """Nothing more will come; what is buffered can still be read."""
+        self.failure: Error | None = None
+        """Why it ended, None for an ordinary end."""
+        self._controlled = subprotocol == SUBPROTOCOL
+        self._max_buffered = max_buffered
+        self._output: list[bytes] = []
+        self._size = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the caller has to read before more is taken from the network."""
+        return self._size >= self._max_buffered
+
+    @property
+    def readable(self) -> bool:
+        """Whether `read` has an answer now: output, or the end."""
+        return self._size > 0 or self.ended
+
+    def on_bytes(self, data: bytes) -> None:
+        """Output of the shell."""
+        if data:
+            self._output.append(data)
+            self._size += len(data)
+
+    def on_text(self, text: str) -> None:
+        """A control message; plain output where none were agreed on. Unknown types are ignored.
+
+        Raises:
+            InvalidAnswer: a known type is malformed.
+        """
+        if not self._controlled:
+            self.on_bytes(text.encode())
+            return
+        try:
+            message = load_json(text.encode())
+        except InvalidFields:
+            message = None
+        if not isinstance(message, dict):
+            raise InvalidAnswer("The terminal sent a control message that is no JSON object.")
+        if message.get("type") == "exit":
+            self._exit(message)
+
+    def _exit(self, message: Mapping[str, Any]) -> None:
+        status = message.get("status")
+        if isinstance(status, bool) or not isinstance(status, int):
+            fault = Fault("status", "must be an integer")
+            raise InvalidAnswer("The terminal told an exit status that is no integer.", fields=(fault,))
+        self.exit_status = status
+
+    def lost(self, error: Error | None) -> None:
+        """The connection has ended."""
+        self.ended, self.failure = True, error
+
+    def read(self) -> bytes:
+        """Take what has come; b"" at the end.
+
+        Raises:
+            Error: the terminal was cut off, and all that came before has been read.
+        """
+        if not self._size and self.failure is not None:
+            raise self.failure
+        data = b"".join(self._output)
+        self._output.clear()
+        self._size = 0
+        return data
+
+    def resize(self, rows: int, cols: int) -> str:
+        """The control message for a new window size.
+
+        Raises:
+            Unsupported: the server knows no control messages.
+            InvalidArgument: no integers.
+        """
+        if not self._controlled:
+            raise Unsupported("This server's terminals keep the size they were opened with.")
+        return dump_json({"type": "resize", **check_size(rows, cols)}).decode()
+
+
+def check_size(rows: int, cols: int) -> dict[str, int]:
+    """A window's size; its range is the server's matter.
+
+    Raises:
+        InvalidArgument: no integers.
+    """
+    size = {"rows": rows, "cols": cols}
+    faults = tuple(
+        Fault(name, "must be an integer") for name, value in size.items() if type(value) is not int
+    )
+    if faults:
+        raise InvalidArgument("A terminal's size is rows and cols, both integers.", fields=faults)
+    return size
+
+
+def pieces(data: bytes | str) -> Iterator[bytes]:
+    """Input, cut into what one message carries.
+
+    Raises:
+        InvalidArgument: neither bytes nor text.
+    """
+    if isinstance(data, str):
+        data = data.encode("utf-8", "surrogateescape")
+    elif not isinstance(data, bytes | bytearray | memoryview):
+        raise InvalidArgument("A terminal takes bytes or a text.")
+    view = memoryview(data).cast("B")
+    return (bytes(view[start : start + MAX_FRAME]) for start in range(0, len(view), MAX_FRAME))

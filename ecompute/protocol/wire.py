@@ -1,0 +1,245 @@
+"""Between the table's rows and HTTP messages: a request becomes method, path and bytes, an answer becomes a
+resource or an exception.
+
+Nothing here sends; the credential is the transport's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+from attrs import field, frozen
+
+from ecompute.contract.codec import check_shape, dump_json, load_json, structure, write_request
+from ecompute.contract.endpoint import Channel, Endpoint, request_fields
+from ecompute.contract.problems import Fault, InvalidFields
+from ecompute.errors import Error, InvalidAnswer, InvalidArgument, Needed, error_class, one_line, told
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+_NO_FIELDS: Mapping[str, str] = {}
+
+
+@frozen
+class HTTPRequest:
+    """A request without address and credential. `target` is path and query, percent-encoded.
+
+    `operation` is what messages call it, ids included; bodies are never shown.
+    """
+
+    operation: str
+    method: str
+    target: str
+    body: bytes | None = field(default=None, repr=False)
+
+
+@frozen
+class HTTPAnswer:
+    """An answer as it came. The names in `headers` are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+def encode(endpoint: Endpoint[Request, Response], request: Request) -> HTTPRequest:
+    """The HTTP request of a row.
+
+    Raises:
+        InvalidArgument: a field has the wrong type, or an id that no path can carry; every fault is listed.
+    """
+    parameters = _checked(endpoint.name, request)
+    body = dump_json(write_request(request)[1]) if endpoint.has_body else None
+    return HTTPRequest(
+        operation=_operation(endpoint.name, parameters),
+        method=endpoint.method,
+        target=_fill(endpoint.path, parameters),
+        body=body,
+    )
+
+
+def encode_channel(channel: Channel[Any, Any], request: object, query: Mapping[str, str]) -> HTTPRequest:
+    """The request that opens a WebSocket, without the headers of the upgrade.
+
+    Raises:
+        InvalidArgument: as `encode`.
+    """
+    parameters = _checked(channel.name, request)
+    target = _fill(channel.path, parameters)
+    return HTTPRequest(
+        operation=_operation(channel.name, parameters),
+        method=channel.method,
+        target=f"{target}?{urlencode(query)}" if query else target,
+    )
+
+
+def _checked(name: str, request: object) -> Mapping[str, str]:
+    faults: list[Fault] = []
+    try:
+        check_shape(request)
+    except InvalidFields as error:
+        faults += error.faults
+    parameters: dict[str, str] = {}
+    for spec in request_fields(type(request)):
+        if spec.place == "path":
+            value = getattr(request, spec.name)
+            if not _is_id(value, spec.type):
+                faults.append(Fault(spec.name, "is no id"))
+            parameters[spec.name] = str(value)
+    if faults:
+        raise InvalidArgument(f"{name} was not sent: {told(faults)}.", fields=tuple(faults))
+    return parameters
+
+
+def _is_id(value: Any, kind: type) -> bool:
+    if type(value) is not kind:
+        return False
+    if not isinstance(value, str):
+        return True
+    # a dot segment would be taken out of the path on its way and name another thing (RFC 3986, 5.2.4)
+    if value in ("", ".", ".."):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _operation(name: str, parameters: Mapping[str, str]) -> str:
+    return " ".join([name, *map(one_line, parameters.values())])
+
+
+def _fill(template: str, parameters: Mapping[str, str]) -> str:
+    return template.format(**{name: quote(value, safe="") for name, value in parameters.items()})
+
+
+def decode(endpoint: Endpoint[Request, Response], sent: HTTPRequest, answer: HTTPAnswer) -> Response:
+    """The resource in an answer.
+
+    Raises:
+        APIError: the answer is an error; the subclass is that of its code.
+        InvalidAnswer: the answer is a success or a redirect, but not one of this API.
+    """
+    if answer.status != HTTPStatus.OK:
+        raise refusal(sent, answer)
+    try:
+        return structure(_json(sent, answer), endpoint.response)
+    except InvalidFields as error:
+        raise InvalidAnswer(
+            f"The answer to {sent.operation} does not fit the API: {one_line(told(error.faults[:5]))}.",
+            status=answer.status,
+            fields=error.faults,
+        ) from None
+
+
+def acknowledged(endpoint: Endpoint[Request, Response]) -> Response:
+    """The answer of a row that has nothing else to tell."""
+    return structure({"status": "ok"}, endpoint.response)
+
+
+def _json(sent: HTTPRequest, answer: HTTPAnswer) -> Any:
+    try:
+        return load_json(answer.body)
+    except InvalidFields:
+        kind = one_line(answer.headers.get("content-type", "")).partition(";")[0] or "no content type"
+        raise InvalidAnswer(
+            f"The answer to {sent.operation} is no JSON (status {answer.status}, {kind}): "
+            "check that base_url is the API's.",
+            status=answer.status,
+        ) from None
+
+
+def refusal(sent: HTTPRequest, answer: HTTPAnswer) -> Error:
+    """The exception for an answer that is no success, to be raised by the caller."""
+    if answer.status < HTTPStatus.BAD_REQUEST:
+        return _no_error(sent, answer)
+    try:
+        body = load_json(answer.body)
+    except InvalidFields:
+        body = None
+    body = body if isinstance(body, dict) else {}
+    code, text = body.get("code"), body.get("error")
+    code = one_line(code) if isinstance(code, str) else ""
+    message = one_line(text) if isinstance(text, str) else ""
+    return error_class(answer.status, code)(
+        message or _phrase(answer.status),
+        status=answer.status,
+        code=code,
+        operation=sent.operation,
+        request_id=one_line(answer.headers.get("x-request-id", "")) or None,
+        fields=_faults(body.get("fields")),
+        needed=_needed(body.get("needed")),
+        retry_after=retry_after(answer.headers),
+    )
+
+
+def _no_error(sent: HTTPRequest, answer: HTTPAnswer) -> Error:
+    if 300 <= answer.status < 400:
+        # following would hand the credential to an address that nobody chose
+        place = one_line(answer.headers.get("location", "elsewhere")).partition("?")[0]
+        return InvalidAnswer(
+            f"The server redirects {sent.operation} to {place}, which is not followed: set base_url to the "
+            "final address.",
+            status=answer.status,
+        )
+    return InvalidAnswer(
+        f"The answer to {sent.operation} has the status {answer.status}, which the API does not use.",
+        status=answer.status,
+    )
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f"The server answered {HTTPStatus(status).phrase}"
+    except ValueError:
+        return "The server answered with an error"
+
+
+def _faults(value: Any) -> tuple[Fault, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple(
+        Fault(one_line(str(item.get("path", ""))), one_line(str(item.get("problem", ""))))
+        for item in value
+        if isinstance(item, dict)
+    )
+
+
+def _needed(value: Any) -> Needed | None:
+    if isinstance(value, dict) and "scope" in value and "action" in value:
+        return Needed(one_line(str(value["scope"])), one_line(str(value["action"])))
+    return None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that an answer asks to wait (RFC 9110, 10.2.3), or None.
+
+    A date is read against the answer's own `Date`, so that clocks need not agree.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdecimal():
+        return float(value)
+    until, now = _date(value), _date(headers.get("date", ""))
+    return None if until is None or now is None else max(0.0, (until - now).total_seconds())
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(value)
+    except (TypeError, ValueError, IndexError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def listed(value: Any) -> Any:
+    """A request's list from any kind of sequence; what is none is left for the check of shapes to refuse."""
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        return tuple(value)
+    return value

@@ -1,0 +1,127 @@
+"""Terminals of the sync client."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from .connection import Connection
+from .contract.endpoints import TERMINAL
+from .contract.requests import OpenTerminal
+from .errors import Closed
+from .protocol import flows, wire
+from .protocol.terminal import SUBPROTOCOL, TerminalState, check_size, pieces
+from .protocol.websocket import WebSocket
+from .transport import Transport
+
+
+class Terminal:
+    """A shell on a pseudo-terminal in a container; made by `client.terminal(id)`.
+
+    What the shell prints waits in memory, up to one MiB; then the shell has to wait, and the connection stays
+    up. One thread may read while another writes.
+    """
+
+    def __init__(
+        self, transport: Transport, timing: flows.Timing, timeout: float, id: str, rows: int, cols: int
+    ) -> None:
+        self._transport = transport
+        self._timing = timing
+        self._timeout = timeout
+        size = {name: str(value) for name, value in check_size(rows, cols).items()}
+        self._request = wire.encode_channel(TERMINAL, OpenTerminal(id), size)
+        self._changed = threading.Condition()
+        self._state = TerminalState(None)
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Self:
+        if self._connection is not None:
+            raise Closed("A terminal can be entered once: call terminal() again.")
+        flow = flows.connect(self._request, (SUBPROTOCOL,), self._timeout, self._timing)
+        flows.drive(flow, self._perform)
+        return self
+
+    def _perform(self, step: flows.Step) -> Any:
+        match step:
+            case flows.Connect():
+                stream, chosen = self._transport.connect(step.request, step.subprotocols, step.timeout)
+                self._state = TerminalState(chosen)
+                self._connection = Connection(stream, self._state, self._changed)
+            case _:
+                self._transport.perform(step)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def exit_status(self) -> int | None:
+        """What the shell ended with; None before its end, and for servers that do not tell it."""
+        return self._state.exit_status
+
+    def read(self, timeout: float | None = None) -> bytes:
+        """Output of the shell, as soon as there is some; b"" at its end.
+
+        Raises:
+            DeadlineExceeded: nothing came within `timeout` seconds (None: as long as it takes).
+            ConnectError: the connection or the guest was lost; all output before that has been read.
+            InvalidAnswer: the server sent what is not of this API.
+            Closed: the terminal was not entered.
+        """
+        connection, state = self._entered(), self._state
+        deadline = None if timeout is None else time.monotonic() + timeout
+        connection.wait(lambda: state.readable, deadline, "The terminal printed nothing")
+        with self._changed:
+            was_full = state.full
+            data = state.read()
+        if was_full:
+            connection.resume()
+        return data
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if data := self.read():
+            return data
+        raise StopIteration
+
+    def write(self, data: bytes | str, timeout: float | None = None) -> None:
+        """Type: bytes as they are, a text in UTF-8. Returns once all of it is on its way, in order.
+
+        Raises:
+            DeadlineExceeded: the shell took too little within `timeout` seconds (None: as long as it takes);
+                the beginning may have been taken.
+            Closed: the terminal has ended, or was not entered.
+            InvalidArgument: neither bytes nor text.
+        """
+        connection = self._entered()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for piece in pieces(data):
+            connection.send(partial(WebSocket.send_bytes, data=piece), deadline)
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Tell the shell that its window has another size (1 to 1000 each).
+
+        Raises:
+            Unsupported: the server has no such message.
+            Closed: the terminal has ended, or was not entered.
+            InvalidArgument: no integers.
+        """
+        connection, message = self._entered(), self._state.resize(rows, cols)
+        connection.send(partial(WebSocket.send_text, text=message))
+
+    def _entered(self) -> Connection:
+        if self._connection is None:
+            raise Closed("A terminal has to be entered first: `with client.terminal(id) as terminal`.")
+        return self._connection
+
+    def close(self) -> None:
+        """End the session, once what was written is sent; the shell gets a hang-up. Twice is no fault."""
+        if self._connection is not None:
+            self._connection.close()

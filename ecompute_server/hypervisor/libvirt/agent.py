@@ -1,0 +1,214 @@
+"""The host's side of the guest agent's messages (docs/guest-agent.md), without any I/O.
+
+Two nouns: lines of bytes become messages, and a `Conversation` decides what to answer. The guest is not
+trusted: whatever it sends, the worst that happens is that nothing happens.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import Any
+
+from attrs import define, field, frozen
+
+from ecompute_server.hypervisor.interface import HypervisorError, Identity
+from ecompute_server.hypervisor.libvirt.domain import VOLUME_SERIAL
+
+MAX_LINE = 64 * 1024
+MAX_REASON = 500
+
+NETWORK = {"address": "10.0.2.15/24", "gateway": "10.0.2.2", "dns": ["10.0.2.3"]}
+"""What QEMU's user network hands out; fixed in its documentation and the same for every guest."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+@frozen
+class Hello:
+    configured: bool
+    id: int | None = None
+
+
+@frozen
+class Ready:
+    id: int
+
+
+@frozen
+class Refused:
+    id: int
+    message: str
+
+
+Message = Hello | Ready | Refused
+
+
+@define
+class Lines:
+    """Cuts a byte stream into lines of at most 64 KiB; longer ones are dropped whole."""
+
+    _buffer: bytearray = field(factory=bytearray)
+    _dropping: bool = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        lines: list[bytes] = []
+        *complete, rest = data.split(b"\n")
+        for piece in complete:
+            self._take(piece)
+            if not self._dropping:
+                lines.append(bytes(self._buffer))
+            self._buffer.clear()
+            self._dropping = False
+        self._take(rest)
+        return lines
+
+    def _take(self, piece: bytes) -> None:
+        if self._dropping or len(self._buffer) + len(piece) > MAX_LINE:
+            self._buffer.clear()
+            self._dropping = True
+        else:
+            self._buffer += piece
+
+
+def parse(line: bytes) -> Message | None:
+    """One line as a message, None for anything that the protocol does not know."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict):
+        return None
+    number = message.get("id")
+    if not isinstance(number, int) or isinstance(number, bool):
+        number = None
+    match message.get("type"), number:
+        case "hello", _:
+            configured = message.get("configured")
+            return Hello(configured, number) if isinstance(configured, bool) else None
+        case "ready", int(number):
+            return Ready(number)
+        case "error", int(number):
+            text = message.get("message")
+            return Refused(number, _one_line(text)) if isinstance(text, str) else None
+    return None
+
+
+def _one_line(text: str) -> str:
+    text = _UNPRINTABLE.sub(" ", text[: 4 * MAX_REASON]).strip()
+    return text[:MAX_REASON] or "the guest gave no reason"
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def hello(number: int) -> bytes:
+    return _line({"type": "hello", "id": number})
+
+
+def poweroff(number: int) -> bytes:
+    return _line({"type": "poweroff", "id": number})
+
+
+def configure(number: int, identity: Identity, *, clock: float, entropy: bytes) -> bytes:
+    """Raises:
+    HypervisorError: the identity does not fit into one line.
+    """
+    line = _line(
+        {
+            "type": "configure",
+            "id": number,
+            "clock": clock,
+            "entropy": base64.b64encode(entropy).decode(),
+            "hostname": identity.hostname,
+            "machine_id": identity.machine_id,
+            "host_key": identity.host_key,
+            "authorized_keys": list(identity.authorized_keys),
+            "network": NETWORK,
+            "volume": VOLUME_SERIAL,
+            "mount_paths": list(identity.mount_paths),
+        }
+    )
+    if len(line) > MAX_LINE:
+        raise HypervisorError(
+            f"The identity of {identity.hostname!r} takes {len(line)} bytes, more than the guest agent's"
+            f" {MAX_LINE}: give it fewer or shorter keys and paths."
+        )
+    return line
+
+
+@frozen
+class Hear:
+    """The guest is to be told its identity under this number."""
+
+    number: int
+
+
+@frozen
+class Report:
+    """The guest took its identity, or `refused` says why not."""
+
+    refused: str | None = None
+
+
+@define
+class Conversation:
+    """What has been said with one running guest, and what that makes of the next message.
+
+    A guest that has just been started is sent its identity before it says anything; its first `hello` then
+    needs no answer. Every other `hello` of an unconfigured guest (a reboot, a restore, an agent that died)
+    asks for the identity again.
+    """
+
+    _number: int = 0
+    _pending: int | None = None
+    _asked: int | None = None
+    _first_hello_expected: bool = False
+    waiting: bool = False
+    """An unconfigured guest asked for an identity that was not there yet."""
+
+    def next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def configure(self, *, first: bool = False) -> Hear:
+        """The identity goes out now; `first` when the guest has not run yet."""
+        self.waiting = False
+        self._first_hello_expected = first
+        self._pending = self.next_number()
+        return Hear(self._pending)
+
+    def ask(self) -> int:
+        """The number of a `hello` to a guest that ran before this server knew it."""
+        self._asked = self.next_number()
+        return self._asked
+
+    def receive(self, message: Message, *, identity_known: bool) -> Hear | Report | None:
+        match message:
+            case Ready(number) if number == self._pending:
+                self._pending = None
+                return Report()
+            case Refused(number, reason) if number == self._pending:
+                self._pending = None
+                return Report(refused=reason)
+            case Hello():
+                return self._receive_hello(message, identity_known=identity_known)
+        return None
+
+    def _receive_hello(self, message: Hello, *, identity_known: bool) -> Hear | Report | None:
+        answers = message.id is not None and message.id == self._asked
+        if answers:
+            self._asked = None
+        elif message.id is not None:
+            return None
+        if self._first_hello_expected:
+            self._first_hello_expected = False
+            return None
+        if message.configured and self._pending is None:
+            return Report() if answers else None
+        if not identity_known:
+            self.waiting = True
+            return None
+        return self.configure()

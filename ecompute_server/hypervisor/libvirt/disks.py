@@ -1,0 +1,176 @@
+"""Files that QEMU reads and writes: boot files, empty file systems, volumes. Blocking; run in a thread.
+
+A volume is a qcow2 overlay over an empty ext4 of its size, which is made once and shared: a guest formats
+nothing, and a new volume has 200 KiB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from attrs import frozen
+
+from ecompute_server.hypervisor.interface import HypervisorError, NotReady
+from ecompute_server.hypervisor.libvirt.domain import Boot
+from ecompute_server.hypervisor.libvirt.layout import Layout, MachineFiles
+from ecompute_server.images.interface import Image
+
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_FICLONE = 0x40049409
+
+
+@frozen
+class Owner:
+    """The user QEMU runs as, when that is not ourselves."""
+
+    uid: int
+    gid: int
+
+
+@contextlib.contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Turns an `OSError` into a `HypervisorError` of one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise HypervisorError(f"{doing}: the disk of the state directory is full.") from error
+        where = f" ({error.filename})" if error.filename else ""
+        raise HypervisorError(f"{doing}: {error.strerror or error}{where}.") from error
+
+
+def _run(doing: str, *command: str) -> None:
+    program = shutil.which(command[0], path=f"{os.environ.get('PATH', '')}:{_PATH}")
+    if program is None:
+        package = {"mke2fs": "e2fsprogs", "qemu-img": "qemu-utils"}[command[0]]
+        raise NotReady(f"{command[0]} is not installed: apt-get install {package}")
+    done = subprocess.run(
+        [program, *command[1:]], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode != 0:
+        if "No space left on device" in done.stderr:
+            raise HypervisorError(f"{doing}: the disk of the state directory is full.")
+        words = done.stderr.strip().splitlines() or [f"{command[0]} ended with {done.returncode}"]
+        raise HypervisorError(f"{doing}: {words[-1]}")
+
+
+def _placed(target: Path, make: Callable[[Path], None]) -> None:
+    """`make` writes a fresh file, which appears under its name only when it is whole."""
+    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=".new-", dir=target.parent)
+    os.close(descriptor)
+    fresh = Path(name)
+    try:
+        make(fresh)
+        fresh.replace(target)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def boot_of(image: Image, layout: Layout) -> Boot:
+    """The image's kernel and initrd where QEMU's user can read them, copied once per version.
+
+    Shares the blocks where the file system can; a hard link would not do, as the original's owner and mode
+    need not let QEMU's user in.
+
+    Raises:
+        HypervisorError: the image's files cannot be read or copied.
+    """
+    folder = layout.images / f"{image.name}-{image.arch}-{image.version}"
+    placed = {}
+    with explained(f"The image {image.name!r} for {image.arch} cannot be prepared"):
+        for name, source in (("kernel", image.kernel), ("initrd", image.initrd)):
+            target = folder / name
+            if not target.exists():
+                _placed(target, lambda fresh, source=source: _copy(source, fresh))  # type: ignore[misc]
+            placed[name] = target
+        for other in layout.images.glob(f"{image.name}-{image.arch}-*"):
+            # A running guest keeps what it booted from in its memory.
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+    return Boot(placed["kernel"], placed["initrd"], image.kernel_arguments)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as reading, target.open("wb") as writing:
+        try:
+            fcntl.ioctl(writing, _FICLONE, reading.fileno())
+        except OSError:
+            shutil.copyfileobj(reading, writing, 1 << 20)
+    target.chmod(0o644)
+
+
+def blank_of(size_gb: int, layout: Layout) -> Path:
+    """The empty ext4 of that size, root directory owned by the guest's root; made at its first use.
+
+    Raises:
+        NotReady: mke2fs is not installed.
+        HypervisorError: it cannot be made.
+    """
+    target = layout.blanks / f"ext4-{size_gb}g.raw"
+    with explained("An empty volume cannot be made"):
+        if not target.exists():
+            _placed(target, lambda fresh: _format(fresh, size_gb))
+    return target
+
+
+def _format(path: Path, size_gb: int) -> None:
+    # On a sparse file mke2fs knows that the inode tables read as zeroes, so no guest initialises them.
+    _run(
+        "An empty volume cannot be made",
+        *("mke2fs", "-q", "-F", "-t", "ext4", "-L", "data", "-m", "0", "-E", "root_owner=0:0"),
+        *(str(path), f"{size_gb}G"),
+    )
+    path.chmod(0o444)
+
+
+def make_volume(files: MachineFiles, size_gb: int, layout: Layout, owner: Owner | None) -> bool:
+    """The container's data volume; False when it is there already.
+
+    Raises: as `blank_of`.
+    """
+    if files.volume.exists():
+        return False
+    blank = blank_of(size_gb, layout)
+
+    def create(fresh: Path) -> None:
+        _run(
+            "The data volume cannot be made",
+            *("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(blank), str(fresh)),
+        )
+        fresh.chmod(0o600)
+        give(fresh, owner)
+
+    with explained("The data volume cannot be made"):
+        _placed(files.volume, create)
+    return True
+
+
+def make_fifo(path: Path, owner: Owner | None) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path, 0o600)
+    give(path, owner)
+
+
+def give(path: Path, owner: Owner | None) -> None:
+    if owner is not None:
+        os.chown(path, owner.uid, owner.gid)
+
+
+def remove(files: MachineFiles) -> None:
+    """All of one container's files. Nothing happens when there are none.
+
+    Raises:
+        HypervisorError: something cannot be removed.
+    """
+    with explained("The machine's files cannot be removed"), contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(files.folder)

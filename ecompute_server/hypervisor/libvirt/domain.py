@@ -1,0 +1,197 @@
+"""A machine as libvirt's domain XML: pure, from a spec and paths to text and back.
+
+Source: https://libvirt.org/formatdomain.html. The domain is transient; who it is stands in its metadata, so a
+new server process can tell which container and generation a running domain is.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from attrs import frozen
+
+from ecompute_server.hypervisor.interface import Machine, MachineSpec
+from ecompute_server.hypervisor.libvirt.layout import MachineFiles
+
+METADATA_URI = "urn:ecompute:machine:1"
+QEMU_URI = "http://libvirt.org/schemas/domain/qemu/1.0"
+AGENT_PORT = "org.ecompute.agent.0"
+VOLUME_SERIAL = "data"
+NETDEV = "hostnet0"
+"""The name libvirt gives the first network backend; forwards are asked of it."""
+
+QUOTA_PERIOD = 100_000
+_UUIDS = uuid.UUID("7f4a4d2e-6d43-5b0e-9d0b-2f3c2c1f5a11")
+
+ET.register_namespace("qemu", QEMU_URI)
+ET.register_namespace("ecompute", METADATA_URI)
+
+
+@frozen
+class Hardware:
+    """How one architecture is emulated. `machine` and `cpu` were chosen by measured boot times."""
+
+    qemu: str
+    machine: str
+    cpu: str
+    gic: str | None
+    acpi: bool
+
+
+HARDWARE = {
+    "amd64": Hardware(qemu="x86_64", machine="pc", cpu="maximum", gic=None, acpi=True),
+    # Without firmware there is no ACPI on `virt`, and libvirt refuses to promise it.
+    "arm64": Hardware(qemu="aarch64", machine="virt", cpu="cortex-a72", gic="3", acpi=False),
+}
+
+
+@frozen
+class Boot:
+    """What a machine starts from, as QEMU's user can read it."""
+
+    kernel: Path
+    initrd: Path
+    arguments: str
+
+
+@frozen
+class Host:
+    """What of this host shows in every domain of one architecture."""
+
+    emulator: Path
+    owner: str
+    kvm: bool
+    cpu_quota: bool
+
+
+def domain_name(container_id: str, generation: int) -> str:
+    """One name per generation, so that a late event of an older one can never be taken for a newer one's."""
+    return f"ecompute-{container_id}-{generation}"
+
+
+def domain_uuid(owner: str, container_id: str, generation: int) -> str:
+    return str(uuid.uuid5(_UUIDS, f"{owner}/{container_id}/{generation}"))
+
+
+def mac_address(container_id: str) -> str:
+    """Locally administered and steady for a container. Each guest has a network of its own, so two equal
+    ones could not meet.
+    """
+    tail = uuid.uuid5(_UUIDS, container_id).bytes[:3]
+    return "52:54:00:" + ":".join(f"{byte:02x}" for byte in tail)
+
+
+def domain_xml(spec: MachineSpec, boot: Boot, files: MachineFiles, host: Host) -> str:
+    """The XML for `virDomainCreateXML`.
+
+    Raises:
+        KeyError: no hardware is known for `spec.arch`.
+    """
+    hardware = HARDWARE[spec.arch]
+    root = ET.Element("domain", type="kvm" if host.kvm else "qemu")
+    _text(root, "name", domain_name(spec.container_id, spec.generation))
+    _text(root, "uuid", domain_uuid(host.owner, spec.container_id, spec.generation))
+    metadata = ET.SubElement(root, "metadata")
+    ET.SubElement(
+        metadata,
+        f"{{{METADATA_URI}}}machine",
+        {"owner": host.owner, "container": spec.container_id, "generation": str(spec.generation)},
+    )
+    _text(root, "memory", str(spec.memory_mb), unit="MiB")
+    _text(root, "vcpu", str(spec.vcpus), placement="static")
+    if host.cpu_quota and spec.cpu_share < spec.vcpus:
+        tune = ET.SubElement(root, "cputune")
+        _text(tune, "period", str(QUOTA_PERIOD))
+        # libvirt's quota is per virtual CPU and at least one millisecond.
+        _text(tune, "quota", str(max(1_000, int(QUOTA_PERIOD * spec.cpu_share / spec.vcpus))))
+
+    system = ET.SubElement(root, "os")
+    _text(system, "type", "hvm", arch=hardware.qemu, machine=hardware.machine)
+    _text(system, "kernel", str(boot.kernel))
+    _text(system, "initrd", str(boot.initrd))
+    _text(system, "cmdline", boot.arguments)
+    features = ET.SubElement(root, "features")
+    if hardware.acpi:
+        ET.SubElement(features, "acpi")
+    if hardware.gic:
+        # KVM takes the host's own interrupt controller; only emulation is free to choose.
+        ET.SubElement(features, "gic", {} if host.kvm else {"version": hardware.gic})
+    root.append(_cpu(hardware, kvm=host.kvm))
+    ET.SubElement(root, "clock", offset="utc")
+    _text(root, "on_poweroff", "destroy")
+    _text(root, "on_reboot", "restart")
+    _text(root, "on_crash", "destroy")
+    root.append(_devices(spec, files, host))
+
+    command_line = ET.SubElement(root, f"{{{QEMU_URI}}}commandline")
+    # Read by the emulator wrapper (network/wrapper.py); QEMU itself does not know it.
+    ET.SubElement(command_line, f"{{{QEMU_URI}}}env", name="ECOMPUTE_MACHINE", value=str(files.folder))
+    return ET.tostring(root, encoding="unicode")
+
+
+def _cpu(hardware: Hardware, *, kvm: bool) -> ET.Element:
+    if kvm:
+        return ET.Element("cpu", mode="host-passthrough", check="none")
+    if hardware.cpu == "maximum":
+        return ET.Element("cpu", mode="maximum")
+    cpu = ET.Element("cpu", mode="custom", match="exact", check="none")
+    _text(cpu, "model", hardware.cpu, fallback="forbid")
+    return cpu
+
+
+def _devices(spec: MachineSpec, files: MachineFiles, host: Host) -> ET.Element:
+    devices = ET.Element("devices")
+    _text(devices, "emulator", str(host.emulator))
+
+    disk = ET.SubElement(devices, "disk", type="file", device="disk")
+    # Zeroes and discarded blocks give their space back to the host. When the host is full the guest gets an
+    # I/O error: libvirt's default would pause it, and nothing would ever wake it.
+    ET.SubElement(
+        disk,
+        "driver",
+        name="qemu",
+        type="qcow2",
+        discard="unmap",
+        detect_zeroes="unmap",
+        error_policy="report",
+    )
+    ET.SubElement(disk, "source", file=str(files.volume))
+    ET.SubElement(disk, "target", dev="vda", bus="virtio")
+    _text(disk, "serial", VOLUME_SERIAL)
+
+    card = ET.SubElement(devices, "interface", type="user")
+    ET.SubElement(card, "mac", address=mac_address(spec.container_id))
+    ET.SubElement(card, "model", type="virtio")
+    ET.SubElement(card, "rom", enabled="no")
+
+    console = ET.SubElement(devices, "serial", type="unix")
+    ET.SubElement(console, "source", mode="bind", path=str(files.console))
+    agent = ET.SubElement(devices, "channel", type="unix")
+    ET.SubElement(agent, "source", mode="bind", path=str(files.agent))
+    ET.SubElement(agent, "target", type="virtio", name=AGENT_PORT)
+
+    ET.SubElement(devices, "controller", type="usb", model="none")
+    balloon = ET.SubElement(devices, "memballoon", model="virtio", freePageReporting="on")
+    ET.SubElement(balloon, "stats", period="10")
+    rng = ET.SubElement(devices, "rng", model="virtio")
+    _text(rng, "backend", "/dev/urandom", model="random")
+    return devices
+
+
+def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
+    ET.SubElement(parent, tag, attributes).text = text
+
+
+def machine_from_metadata(xml: str, owner: str) -> Machine | None:
+    """The machine that a domain's metadata element speaks of; None when it is another server's or not
+    readable.
+    """
+    try:
+        element = ET.fromstring(xml)
+        if element.get("owner") != owner:
+            return None
+        return Machine(container_id=element.attrib["container"], generation=int(element.attrib["generation"]))
+    except (ET.ParseError, KeyError, ValueError):
+        return None

@@ -1,0 +1,370 @@
+"""`LibvirtHypervisor`: machines as transient libvirt domains on this host.
+
+The order of things stands here; how each is done stands in the modules beside. A machine found running after
+a restart is asked by its agent whether it has its identity (`READY` if so); one that has not gets it as soon
+as `start` is called for it again, because only the server's records know it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+
+from attrs import frozen
+
+from ecompute_server.hypervisor.interface import (
+    FactKind,
+    Finding,
+    HypervisorError,
+    Machine,
+    MachineSpec,
+    NoSuchMachine,
+    NotReady,
+    Observe,
+)
+from ecompute_server.hypervisor.libvirt import binding, disks, host, kvm, probe
+from ecompute_server.hypervisor.libvirt.connection import Connection, End, Ended, Found
+from ecompute_server.hypervisor.libvirt.console import tail
+from ecompute_server.hypervisor.libvirt.domain import (
+    HARDWARE,
+    Boot,
+    Host,
+    domain_xml,
+    machine_from_metadata,
+)
+from ecompute_server.hypervisor.libvirt.layout import MachineFiles, layout_of
+from ecompute_server.hypervisor.libvirt.machine import LiveMachine
+from ecompute_server.hypervisor.libvirt.network import outbound, walls
+from ecompute_server.hypervisor.libvirt.reaper import Reaper
+from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
+from ecompute_server.images.interface import ImageError
+
+SSH_PORT = 22
+
+_log = logging.getLogger(__name__)
+
+
+@frozen
+class _Opened:
+    """An open driver: who is told, through what, and what the host is like."""
+
+    observe: Observe
+    connection: Connection
+    host: host.Findings
+
+
+class LibvirtHypervisor:
+    """An `ecompute_server.hypervisor.interface.Hypervisor`.
+
+    Call `process.prepare_process` first, and have one state directory in one process. What the interface
+    leaves open is so here: `connect` reaches QEMU's forward, so a guest port on which nobody listens shows
+    as an end of file, not as a refusal.
+    """
+
+    def __init__(self, settings: LibvirtSettings) -> None:
+        self._settings = settings
+        self._layout = layout_of(settings.state)
+        self._opened: _Opened | None = None
+        self._machines: dict[str, LiveMachine] = {}
+        self._domains: dict[str, LiveMachine] = {}
+        self._reaper = Reaper()
+        self._release = AsyncExitStack()
+        self._background: set[asyncio.Task[None]] = set()
+
+    # Life
+
+    async def open(self, observe: Observe) -> None:
+        async with AsyncExitStack() as undo:
+            found = await asyncio.to_thread(self._look, undo)
+            connection = Connection(host.open_address(self._settings.uri, self._layout))
+            undo.push_async_callback(connection.close)
+            try:
+                await connection.open(self._ended)
+            except HypervisorError as error:
+                # libvirt has a lock of its own, which a process keeps to its end.
+                if "pid file" in str(error):
+                    raise HypervisorError(host.held(self._layout)) from error
+                raise
+            self._opened = _Opened(observe, connection, found)
+            undo.push_async_callback(self._let_go)
+            self._warn(found)
+            for domain in await connection.domains():
+                await self._adopt(self._opened, domain)
+            for arch in HARDWARE:
+                self._spawn(self._warm(self._opened, arch))
+            self._release = undo.pop_all()
+
+    def _look(self, undo: AsyncExitStack) -> host.Findings:
+        """Everything about this host that must be in order before libvirt is opened. In a worker thread."""
+        settings = self._settings
+        binding.load()
+        owner = host.qemu_owner(settings.uri)
+        network = host.network_of(settings, owner)
+        host.prepare(settings, self._layout, owner)
+        undo.callback(os.close, host.lock(self._layout))
+        return host.Findings(
+            places=host.places_of(settings.uri, self._layout),
+            owner=owner,
+            network=network,
+            mark=host.server_mark(self._layout),
+            kvm=kvm.decide(settings) is kvm.Kvm.USABLE,
+            quota=not host.cpu_quota_fault(settings.uri),
+        )
+
+    def _warn(self, found: host.Findings) -> None:
+        """What a running server lacks here, once; `probe` says the same with what mends it."""
+        if self._settings.outbound != "none" and not found.network.outbound:
+            _log.warning("guests cannot open connections: %s", host.outbound_fault(found.network)[0])
+        if not found.quota:
+            _log.warning(
+                "shares of processors are not enforced: %s", host.cpu_quota_fault(self._settings.uri)
+            )
+
+    async def _adopt(self, opened: _Opened, found: Found) -> None:
+        known = machine_from_metadata(found.metadata, opened.host.mark)
+        if known is None:
+            return
+        if not found.running:
+            # A start that its server did not live to finish: nobody was told of it, so it never was.
+            await opened.connection.destroy(found.domain)
+            return
+        machine = LiveMachine(
+            known.container_id, known.generation, self._layout.machine(known.container_id), opened.observe
+        )
+        machine.started = True
+        self._enter(machine)
+        try:
+            pid = opened.host.places.pid_of(machine.domain)
+            self._open_network(opened, machine, pid)
+            await machine.attach(fresh=False)
+        except (OSError, HypervisorError):
+            # Without its sockets it can be ended and nothing else; the supervisor sees it silent.
+            await machine.detach()
+
+    async def _warm(self, opened: _Opened, arch: str) -> None:
+        with contextlib.suppress(HypervisorError):
+            facts = await opened.connection.run(lambda: self._host(opened, arch))
+            hardware = HARDWARE[arch]
+            await opened.connection.warm(
+                str(facts.emulator), hardware.qemu, hardware.machine, "kvm" if facts.kvm else "qemu"
+            )
+
+    def _host(self, opened: _Opened, arch: str) -> Host:
+        return host.host_for(arch, self._layout, opened.host)
+
+    def _open_network(self, opened: _Opened, machine: LiveMachine, pid: int) -> None:
+        async def ask(command: str) -> str:
+            return await opened.connection.monitor(machine.domain, command)
+
+        machine.open_network(pid, ask)
+        self._reaper.watch(pid)
+
+    async def close(self) -> None:
+        release, self._release = self._release, AsyncExitStack()
+        await release.aclose()
+
+    async def _let_go(self) -> None:
+        self._opened = None
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.gather(*(machine.detach() for machine in self._machines.values()))
+        self._machines.clear()
+        self._domains.clear()
+        self._reaper.close()
+
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            raise HypervisorError("The libvirt driver is not open.")
+        return self._opened
+
+    # Machines
+
+    async def machines(self) -> Sequence[Machine]:
+        self._open()
+        return [
+            Machine(machine.container_id, machine.generation)
+            for machine in self._machines.values()
+            if machine.started and not machine.gone.is_set()
+        ]
+
+    async def start(self, spec: MachineSpec) -> None:
+        opened = self._open()
+        machine = self._machines.get(spec.container_id)
+        if machine is not None and machine.generation == spec.generation and not machine.gone.is_set():
+            machine.tell(FactKind.STARTED)
+            machine.identify(spec.identity)
+            if machine.ready:
+                machine.tell(FactKind.READY)
+            return
+        if machine is not None:
+            await self._end(opened, machine)
+        await self._start(opened, spec)
+
+    async def _start(self, opened: _Opened, spec: MachineSpec) -> None:
+        files = self._layout.machine(spec.container_id)
+        async with AsyncExitStack() as undo:
+            xml = await opened.connection.run(lambda: self._prepare(opened, spec, files, undo))
+            machine = LiveMachine(spec.container_id, spec.generation, files, opened.observe)
+            machine.identity = spec.identity
+            self._enter(machine)
+            undo.push_async_callback(self._end, opened, machine)
+            await self._boot(opened, machine, xml)
+            undo.pop_all()
+        if not machine.gone.is_set():
+            self._spawn(machine.warm(SSH_PORT))
+
+    def _prepare(self, opened: _Opened, spec: MachineSpec, files: MachineFiles, undo: AsyncExitStack) -> str:
+        """The files of a machine about to start, and its XML. In a worker thread."""
+        facts = self._host(opened, spec.arch)
+        boot = self._find_boot(spec)
+        with disks.explained("The machine's files cannot be made"):
+            if not files.folder.exists():
+                undo.callback(disks.remove, files)
+                files.folder.mkdir(mode=0o711)
+            if disks.make_volume(files, spec.storage_gb, self._layout, opened.host.owner):
+                undo.callback(files.volume.unlink, missing_ok=True)
+            files.console_log.unlink(missing_ok=True)
+            for stale in files.of_one_run():
+                stale.unlink(missing_ok=True)
+            files.walls.write_text(walls.for_this_host())
+            disks.make_fifo(files.alive, opened.host.owner)
+        return domain_xml(spec, boot, files, facts)
+
+    def _find_boot(self, spec: MachineSpec) -> Boot:
+        try:
+            image = self._settings.find_image(spec.image, spec.arch)
+        except ImageError as error:
+            raise HypervisorError(str(error)) from error
+        if image is None:
+            raise NotReady(
+                f"The image {spec.image!r} for {spec.arch} is not built: run"
+                f" `ecompute-server images build --image {spec.image} --arch {spec.arch}`."
+            )
+        return disks.boot_of(image, self._layout)
+
+    async def _boot(self, opened: _Opened, machine: LiveMachine, xml: str) -> None:
+        await opened.connection.create_paused(xml)
+        with disks.explained("The machine's sockets cannot be reached"):
+            await machine.attach(fresh=True)
+        await opened.connection.resume(machine.domain)
+        pid = opened.host.places.pid_of(machine.domain)
+        self._open_network(opened, machine, pid)
+        machine.tell(FactKind.STARTED)
+        if self._settings.outbound != "none" and opened.host.network.outbound:
+            program, files = opened.host.network.slirp4netns, machine.files
+            way_out = await opened.connection.run(
+                lambda: outbound.start(program, pid, alive=files.alive, log=files.outbound_log)
+            )
+            self._reaper.watch(way_out)
+
+    def _enter(self, machine: LiveMachine) -> None:
+        self._machines[machine.container_id] = machine
+        self._domains[machine.domain] = machine
+
+    async def stop(self, container_id: str, *, grace: float) -> None:
+        opened = self._open()
+        machine = self._machines.get(container_id)
+        if machine is None:
+            return
+        machine.ending = True
+        if grace > 0 and not machine.gone.is_set():
+            await self._ask_to_end(opened, machine)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await machine.gone.wait()
+        await self._end(opened, machine)
+
+    async def _ask_to_end(self, opened: _Opened, machine: LiveMachine) -> None:
+        if not machine.ask_poweroff():
+            with contextlib.suppress(HypervisorError):
+                await opened.connection.shutdown(machine.domain)
+
+    async def delete(self, container_id: str) -> None:
+        opened = self._open()
+        files = self._layout.machine(container_id)
+        machine = self._machines.get(container_id)
+        if machine is not None:
+            await self._end(opened, machine)
+        await opened.connection.run(lambda: disks.remove(files))
+
+    async def _end(self, opened: _Opened, machine: LiveMachine) -> None:
+        """Cuts the machine off, whatever it is doing, and forgets it. Nobody is told."""
+        machine.ending = True
+        if not machine.gone.is_set():
+            await opened.connection.destroy(machine.domain)
+        await self._forget(opened, machine)
+
+    async def _forget(self, opened: _Opened, machine: LiveMachine) -> None:
+        """Once per machine, whoever comes first, and done for all who wait: a next generation uses the same
+        file names.
+        """
+        if machine.farewell is None:
+            machine.farewell = asyncio.create_task(self._say_farewell(opened, machine))
+        await asyncio.shield(machine.farewell)
+
+    async def _say_farewell(self, opened: _Opened, machine: LiveMachine) -> None:
+        machine.gone.set()
+        await machine.detach()
+
+        def tidy() -> None:
+            for path in (*machine.files.of_one_run(), opened.host.places.log_of(machine.domain)):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+        await opened.connection.run(tidy)
+        # Last, so that until then whoever asks for this container waits for all of it.
+        if self._machines.get(machine.container_id) is machine:
+            del self._machines[machine.container_id]
+        self._domains.pop(machine.domain, None)
+
+    def _ended(self, ended: Ended) -> None:
+        """libvirt's word that a domain is gone. Those that are ended here are awaited where they are."""
+        machine = self._domains.get(ended.domain)
+        opened = self._opened
+        if machine is None or opened is None or machine.gone.is_set():
+            return
+        machine.gone.set()
+        if machine.ending or not machine.started:
+            return
+        self._spawn(self._tell_end(opened, machine, ended.end))
+
+    async def _tell_end(self, opened: _Opened, machine: LiveMachine, end: End) -> None:
+        log = opened.host.places.log_of(machine.domain)
+        words = await opened.connection.run(lambda: probe.last_words(log))
+        if end is End.POWERED_OFF:
+            machine.tell(FactKind.STOPPED)
+        else:
+            machine.tell(FactKind.LOST, f"{end.value}{f' ({words})' if words else ''}")
+        await self._forget(opened, machine)
+
+    # The guest
+
+    async def connect(self, container_id: str, port: int) -> socket.socket:
+        self._open()
+        machine = self._machines.get(container_id)
+        if machine is None or not machine.started or machine.gone.is_set():
+            raise NoSuchMachine(f"The container {container_id} has no running machine.")
+        try:
+            return await machine.connect(port)
+        except HypervisorError:
+            if machine.gone.is_set():
+                raise NoSuchMachine(f"The container {container_id} has no running machine.") from None
+            raise
+
+    async def console_tail(self, container_id: str, *, max_bytes: int = 4096) -> str:
+        log = self._layout.machine(container_id).console_log
+        return (await asyncio.to_thread(tail, log, max_bytes)).decode(errors="replace")
+
+    async def probe(self) -> Sequence[Finding]:
+        return await asyncio.to_thread(probe.look, self._settings)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

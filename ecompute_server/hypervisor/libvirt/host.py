@@ -1,0 +1,250 @@
+"""What this host gives the driver, found out once at `open`: users, emulators, walls, quotas."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import secrets
+from pathlib import Path
+
+from attrs import frozen
+
+from ecompute_server.hypervisor.interface import HypervisorError, NotReady
+from ecompute_server.hypervisor.libvirt import kvm
+from ecompute_server.hypervisor.libvirt.disks import Owner, explained
+from ecompute_server.hypervisor.libvirt.domain import HARDWARE, Host
+from ecompute_server.hypervisor.libvirt.layout import Layout, make_home
+from ecompute_server.hypervisor.libvirt.network import host as network
+from ecompute_server.hypervisor.libvirt.network import wrapper
+from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
+
+QEMU_USER = "libvirt-qemu"
+QEMU_PACKAGES = {"amd64": "qemu-system-x86", "arm64": "qemu-system-arm"}
+WALLS_REMEDY = "sysctl -w user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1"
+SLIRP_REMEDY = "apt-get install slirp4netns"
+
+# Read by the embedded driver when it opens; https://gitlab.com/libvirt/libvirt/-/blob/master/src/qemu/qemu.conf.in
+_QEMU_CONF = """\
+# Written by ecompute at every start of its server.
+stdio_handler = "file"
+namespaces = []
+dynamic_ownership = 0
+remember_owner = 0
+seccomp_sandbox = 1
+{security}"""
+
+
+@frozen
+class Places:
+    """Where libvirt keeps a domain's process id and log; depends on which libvirt it is."""
+
+    pids: Path
+    logs: Path
+
+    def pid_of(self, domain: str) -> int:
+        """Raises:
+        HypervisorError: libvirt keeps no process id for it.
+        """
+        try:
+            return int((self.pids / f"{domain}.pid").read_text())
+        except (OSError, ValueError) as error:
+            raise HypervisorError(f"libvirt keeps no process id for {domain}.") from error
+
+    def log_of(self, domain: str) -> Path:
+        return self.logs / f"{domain}.log"
+
+
+def places_of(uri: str, layout: Layout) -> Places:
+    match uri:
+        case "embed":
+            return Places(layout.root / "run/qemu", layout.root / "log/qemu")
+        case "qemu:///system":
+            return Places(Path("/run/libvirt/qemu"), Path("/var/log/libvirt/qemu"))
+        case _:
+            runtime = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+            cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+            return Places(Path(runtime, "libvirt/qemu/run"), Path(cache, "libvirt/qemu/log"))
+
+
+def open_address(uri: str, layout: Layout) -> str:
+    return f"qemu:///embed?root={layout.root}" if uri == "embed" else uri
+
+
+def qemu_owner(uri: str) -> Owner | None:
+    """The user QEMU runs as when it is another than ours.
+
+    Raises:
+        NotReady: we are root, and that user does not exist.
+    """
+    if os.getuid() != 0 or uri == "qemu:///session":
+        return None
+    try:
+        return Owner(pwd.getpwnam(QEMU_USER).pw_uid, pwd.getpwnam(QEMU_USER).pw_gid)
+    except KeyError:
+        raise NotReady(
+            f"The user {QEMU_USER} does not exist, as whom guests run when the server is root:"
+            " apt-get install libvirt-daemon-system"
+        ) from None
+
+
+def prepare(settings: LibvirtSettings, layout: Layout, owner: Owner | None) -> None:
+    """The driver's own directories and libvirt's configuration, before the open.
+
+    Raises:
+        HypervisorError: they cannot be made, or QEMU's user cannot reach them.
+    """
+    with explained("The driver's directories cannot be made"):
+        make_home(settings.state)
+        _short_name(layout)
+        layout.machines.mkdir(mode=0o711, exist_ok=True)
+        if settings.uri == "embed":
+            configuration = layout.root / "etc/qemu.conf"
+            configuration.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            configuration.write_text(_QEMU_CONF.format(security=_security()))
+    if owner is not None and not _reachable(layout.base):
+        raise HypervisorError(
+            f"The user {QEMU_USER} cannot enter {layout.base.resolve()}: give `--state` a directory below"
+            " directories that others may pass through."
+        )
+
+
+def _security() -> str:
+    """libvirt refuses to start a guest whose profile it cannot load, and warns when there is nothing."""
+    apparmor = Path("/sys/module/apparmor/parameters/enabled")
+    active = apparmor.exists() and apparmor.read_text().strip() == "Y"
+    return "" if active else 'security_driver = "none"\n'
+
+
+def _short_name(layout: Layout) -> None:
+    """`prepare_process` may have mounted it; else it is a link."""
+    if layout.base == layout.home:
+        return
+    if layout.base.exists() and layout.base.samefile(layout.home):
+        return
+    folder = layout.base.parent
+    folder.mkdir(mode=0o755 if os.getuid() == 0 else 0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise HypervisorError(f"The directory {folder} belongs to another user.")
+    layout.base.unlink(missing_ok=True)
+    layout.base.symlink_to(layout.home)
+
+
+def _reachable(path: Path) -> bool:
+    """Whether a user who owns nothing here may pass through every directory down to it.
+
+    A mounted short name has none of the state's directories above it.
+    """
+    path = path.resolve()
+    return all(each.stat().st_mode & 0o001 for each in (path, *path.parents))
+
+
+def lock(layout: Layout) -> int:
+    """A descriptor that keeps every other driver from these machines, in any process, until it is closed.
+
+    Raises:
+        HypervisorError: another one has it.
+    """
+    with explained("The state directory cannot be written"):
+        descriptor = os.open(layout.home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise HypervisorError(held(layout)) from None
+        return descriptor
+
+
+def held(layout: Layout) -> str:
+    return f"Another process holds the machines in {layout.home}: end it first."
+
+
+def server_mark(layout: Layout) -> str:
+    """A random word that tells this server's domains from another's, kept with the state."""
+    mark = layout.home / "owner"
+    with explained("The state directory cannot be written"):
+        try:
+            return mark.read_text().strip()
+        except FileNotFoundError:
+            mark.write_text(secrets.token_hex(8) + "\n")
+            return mark.read_text().strip()
+
+
+def cpu_quota_fault(uri: str) -> str:
+    """Why a share of a processor cannot be enforced, empty when it can."""
+    if os.getuid() != 0 and uri != "qemu:///system":
+        return "an ordinary user's libvirt may not limit processors"
+    v1 = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+    v2 = Path("/sys/fs/cgroup/cgroup.controllers")
+    if (v1.parent / "cpu.shares").exists() or v1.exists():
+        return "" if os.access(v1.parent, os.W_OK) else "the cpu control group cannot be written"
+    if v2.exists() and "cpu" in v2.read_text().split():
+        return "" if os.access(v2.parent, os.W_OK) else "the control groups cannot be written"
+    return "the kernel's cpu control group is not mounted"
+
+
+def network_of(settings: LibvirtSettings, owner: Owner | None) -> network.HostNetwork:
+    """What the network design finds here, refused where it cannot hold.
+
+    Raises:
+        NotReady: guests cannot be walled in, or `outbound` is `filtered` and there is no way out.
+    """
+    found = network.look(owner)
+    if found.missing_programs:
+        raise NotReady(
+            f"Missing programs: {', '.join(found.missing_programs)}: apt-get install util-linux iproute2"
+        )
+    if not found.walls:
+        raise NotReady(
+            "Guests cannot be walled in, because this host allows no user namespaces"
+            f" ({found.walls_fault}): {WALLS_REMEDY}"
+        )
+    if settings.outbound == "filtered" and not found.outbound:
+        raise NotReady(f"Guests have no way out: {outbound_fault(found)[0]}: {outbound_fault(found)[1]}")
+    return found
+
+
+def outbound_fault(found: network.HostNetwork) -> tuple[str, str]:
+    """What is wrong with the way out, and what mends it."""
+    if not found.slirp4netns:
+        return "slirp4netns is not installed", SLIRP_REMEDY
+    if found.tun_fault:
+        return f"/dev/net/tun cannot be opened ({found.tun_fault})", "modprobe tun; chmod 0666 /dev/net/tun"
+    return "", ""
+
+
+def emulator(arch: str, layout: Layout) -> Path:
+    """What `<emulator>` names for that architecture.
+
+    Raises:
+        NotReady: its QEMU is not installed.
+    """
+    if arch not in HARDWARE:
+        raise HypervisorError(f"The architecture {arch!r} is unknown: {', '.join(HARDWARE)} are known.")
+    program = kvm.qemu_program(arch)
+    if program is None:
+        raise NotReady(f"No QEMU for {arch} is installed: apt-get install {QEMU_PACKAGES[arch]}")
+    with explained(f"The emulator for {arch} cannot be prepared"):
+        return wrapper.install(layout.emulators, program)
+
+
+@frozen
+class Findings:
+    """This host, as found at `open` and taken for the same until `close`."""
+
+    places: Places
+    owner: Owner | None
+    network: network.HostNetwork
+    mark: str
+    kvm: bool
+    quota: bool
+
+
+def host_for(arch: str, layout: Layout, found: Findings) -> Host:
+    """Raises: as `emulator`."""
+    return Host(
+        emulator=emulator(arch, layout),
+        owner=found.mark,
+        kvm=found.kvm and arch == kvm.NATIVE,
+        cpu_quota=found.quota,
+    )

@@ -1,0 +1,170 @@
+"""One running machine as this process knows it: its agent and console, its way in, what has been told of it.
+
+Lives from the start (or from being found again) until the domain is gone. Everything here happens on the
+event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import time
+
+from ecompute_server.hypervisor.interface import Fact, FactKind, HypervisorError, Identity, Observe
+from ecompute_server.hypervisor.libvirt import agent
+from ecompute_server.hypervisor.libvirt.console import ConsoleLog
+from ecompute_server.hypervisor.libvirt.domain import domain_name
+from ecompute_server.hypervisor.libvirt.layout import MachineFiles
+from ecompute_server.hypervisor.libvirt.link import Link
+from ecompute_server.hypervisor.libvirt.network.entrance import Entrance
+from ecompute_server.hypervisor.libvirt.network.forwards import HOST, Ask, Forwards
+
+ENTROPY = 64
+BETWEEN_IDENTITIES = 1.0
+"""Seconds: a guest that asks for its identity over and over gets it once in that time."""
+
+
+class LiveMachine:
+    """`ending` is set when the end was asked for and is nobody's news; `gone` when the domain is no more."""
+
+    def __init__(self, container_id: str, generation: int, files: MachineFiles, observe: Observe) -> None:
+        self.container_id = container_id
+        self.generation = generation
+        self.domain = domain_name(container_id, generation)
+        self.files = files
+        self.identity: Identity | None = None
+        self.ready = False
+        self.started = False
+        self.ending = False
+        self.gone = asyncio.Event()
+        self.farewell: asyncio.Task[None] | None = None
+        self._observe = observe
+        self._conversation = agent.Conversation()
+        self._lines = agent.Lines()
+        self._agent: Link | None = None
+        self._console: Link | None = None
+        self._heard = False
+        self._again: asyncio.TimerHandle | None = None
+        self._identified = float("-inf")
+        self._entrance: Entrance | None = None
+        self._forwards: Forwards | None = None
+
+    def tell(self, kind: FactKind, reason: str = "") -> None:
+        if kind is FactKind.STARTED:
+            self.started = True
+        elif kind is FactKind.READY:
+            self.ready = True
+        self._observe(Fact(self.container_id, self.generation, kind, reason))
+
+    # Agent and console
+
+    async def attach(self, *, fresh: bool) -> None:
+        """Connects to the guest's sockets. A `fresh` guest has not run yet and gets its identity at once;
+        one that was found running is asked who it is.
+
+        Raises:
+            OSError: QEMU does not answer there.
+            HypervisorError: the identity does not fit into one message.
+        """
+        log = ConsoleLog(self.files.console_log)
+        self._console = await Link.connect(self.files.console, log.append)
+        self._agent = await Link.connect(self.files.agent, self._receive)
+        if not fresh:
+            self._agent.send(agent.hello(self._conversation.ask()))
+        elif self.identity is not None:
+            self._send_identity(self._conversation.configure(first=True))
+
+    def identify(self, identity: Identity) -> None:
+        """The identity of a guest that was found running: used when it asks, or has asked already."""
+        self.identity = identity
+        if self._conversation.waiting:
+            self._send_identity(self._conversation.configure())
+
+    def _receive(self, data: bytes) -> None:
+        for line in self._lines.feed(data):
+            message = agent.parse(line)
+            if message is None:
+                continue
+            self._heard = True
+            match self._conversation.receive(message, identity_known=self.identity is not None):
+                case agent.Hear() as hear:
+                    self._send_identity_in_time(hear)
+                case agent.Report(refused=None):
+                    self.tell(FactKind.READY)
+                case agent.Report(refused=str(reason)):
+                    self.tell(FactKind.REFUSED, reason)
+
+    def _send_identity_in_time(self, hear: agent.Hear) -> None:
+        self.ready = False
+        loop = asyncio.get_running_loop()
+        if self._again is not None:
+            self._again.cancel()
+        wait = max(0.0, self._identified + BETWEEN_IDENTITIES - loop.time())
+        self._again = loop.call_later(wait, self._send_identity_again, hear)
+
+    def _send_identity_again(self, hear: agent.Hear) -> None:
+        try:
+            self._send_identity(hear)
+        except HypervisorError as error:
+            self.tell(FactKind.REFUSED, str(error))
+
+    def _send_identity(self, hear: agent.Hear) -> None:
+        if self._agent is None or self.identity is None:
+            return
+        self._identified = asyncio.get_running_loop().time()
+        self._agent.send(
+            agent.configure(
+                hear.number, self.identity, clock=time.time(), entropy=secrets.token_bytes(ENTROPY)
+            )
+        )
+
+    def ask_poweroff(self) -> bool:
+        """Whether there is an agent to ask; one that never said a word is not counted on."""
+        if self._agent is None or not self._heard:
+            return False
+        self._agent.send(agent.poweroff(self._conversation.next_number()))
+        return True
+
+    # The way in
+
+    def open_network(self, pid: int, ask: Ask) -> None:
+        self._entrance = Entrance(pid)
+        self._forwards = Forwards(ask)
+
+    async def connect(self, port: int) -> socket.socket:
+        """Raises:
+        HypervisorError: there is no way in (any more).
+        OSError: QEMU does not take the connection.
+        """
+        if self._entrance is None or self._forwards is None:
+            raise HypervisorError("The machine's network is not there yet.")
+        await self._forwards.ensure(port)
+        connection = await self._entrance.socket()
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, (HOST, port))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def warm(self, port: int) -> None:
+        """Makes ready what the first `connect` to that port needs. Failures show there."""
+        if self._entrance is None or self._forwards is None:
+            return
+        with contextlib.suppress(HypervisorError):
+            await self._forwards.ensure(port)
+        await self._entrance.warm()
+
+    # The end
+
+    async def detach(self) -> None:
+        """Lets go of sockets and helpers; the guest does not notice."""
+        if self._again is not None:
+            self._again.cancel()
+        for link in (self._agent, self._console):
+            if link is not None:
+                await link.close()
+        if self._entrance is not None:
+            await self._entrance.close()

@@ -1,0 +1,83 @@
+"""The way out of a machine's private network namespace: one slirp4netns per machine.
+
+It is not a child of the server's: it survives the server, as QEMU does, and ends with QEMU, by the fifo that
+QEMU holds open.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import time
+from pathlib import Path
+
+from ecompute_server.hypervisor.interface import HypervisorError
+
+CIDR = "10.0.3.0/24"
+PATIENCE = 10.0
+
+
+def command(program: str, pid: int, *, exit_fd: int, ready_fd: int) -> list[str]:
+    """Source: slirp4netns(1). The namespace is named by process id: by path, its own sandbox kills it."""
+    return [
+        program,
+        "--configure",
+        "--mtu=65520",
+        "--disable-host-loopback",
+        "--enable-sandbox",
+        "--enable-seccomp",
+        "--enable-ipv6",
+        f"--cidr={CIDR}",
+        f"--userns-path=/proc/{pid}/ns/user",
+        f"--exit-fd={exit_fd}",
+        f"--ready-fd={ready_fd}",
+        str(pid),
+        "tap0",
+    ]
+
+
+def start(program: str, pid: int, *, alive: Path, log: Path) -> int:
+    """Gives the namespace of `pid` a way out and returns slirp4netns's process id. Blocks, for about 20 ms.
+
+    `alive` is the fifo that the process holds; `log` takes what slirp4netns prints.
+
+    Raises:
+        HypervisorError: slirp4netns ended or said nothing in time.
+    """
+    exit_fd = os.open(alive, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    ready, ready_fd = os.pipe()
+    try:
+        arguments = command(program, pid, exit_fd=exit_fd, ready_fd=ready_fd)
+        with log.open("wb") as output:
+            # The shell ends at once, which makes slirp4netns nobody's child but the reaper's.
+            launched = subprocess.run(
+                ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                pass_fds=(exit_fd, ready_fd),
+                start_new_session=True,
+                check=True,
+            )
+        os.close(ready_fd)
+        ready_fd = -1
+        if not _said_ready(ready, time.monotonic() + PATIENCE):
+            words = log.read_text(errors="replace").strip().splitlines()
+            raise HypervisorError(
+                f"slirp4netns gave the machine no way out: {words[-1] if words else 'it ended silently'}"
+            )
+        return int(launched.stdout)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise HypervisorError(f"slirp4netns cannot be started: {error}") from error
+    finally:
+        os.close(exit_fd)
+        os.close(ready)
+        if ready_fd >= 0:
+            os.close(ready_fd)
+
+
+def _said_ready(fd: int, deadline: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000)) and os.read(fd, 1) == b"1"
