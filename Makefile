@@ -2,13 +2,16 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check format
+.PHONY: help setup demo test check bench format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## host packages, .venv, guest images; nothing twice
 	@.ci/setup
+
+demo: setup ## the whole road on real machines, with timings
+	$(PYTHON) examples/first_light.py
 
 test: setup ## every test, real guests included
 	$(PYTHON) -m pytest
@@ -18,6 +21,9 @@ check: setup ## format, lint, types, architecture
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/architecture
+
+bench: setup ## how fast, as ratios to QEMU started by hand in the same run
+	$(PYTHON) tests/bench/first_light.py
 
 format: setup ## rewrite the code in the house format
 	$(PYTHON) -m ruff format .

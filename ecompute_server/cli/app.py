@@ -7,7 +7,6 @@ from importlib.metadata import version
 
 from cyclopts import App
 
-from . import doctor, images, people, serve
 from .common import EXPECTED
 
 app = App(
@@ -15,12 +14,16 @@ app = App(
     help="A server of the Compute API that runs each container as a virtual machine of this host.",
     version=version("ecompute"),
 )
-app.command(serve.serve, name="serve")
-app.command(people.user)
-app.command(people.token)
-app.command(images.app)
-app.command(doctor.doctor, name="doctor")
-app.command(serve.down, name="down")
+# named by text, so that a command loads what it needs and nothing of the others
+_HERE = __package__
+app.command(f"{_HERE}.serve:serve", name="serve", help="Serve the API.")
+app.command(f"{_HERE}.people:user", name="user", help="Accounts.")
+app.command(f"{_HERE}.people:token", name="token", help="API tokens.")
+app.command(f"{_HERE}.images:app", name="images", help="Guest images.")
+app.command(
+    f"{_HERE}.doctor:doctor", name="doctor", help="What this host lacks for real machines, and how to get it."
+)
+app.command(f"{_HERE}.serve:down", name="down", help="End the machines that a stopped server left running.")
 
 
 def run() -> int:

@@ -10,7 +10,13 @@ from cyclopts import Parameter
 
 from ecompute_server import assembly, logs
 from ecompute_server.http.app import Api
-from ecompute_server.http.serving import Server, listen, raise_open_files_limit, serve_until_signal
+from ecompute_server.http.serving import (
+    Server,
+    bound_memory_arenas,
+    listen,
+    raise_open_files_limit,
+    serve_until_signal,
+)
 from ecompute_server.settings import Settings
 from ecompute_server.state import StateDirectory
 
@@ -66,6 +72,7 @@ def serve(
     )
     logs.set_up(chosen.log_level)
     raise_open_files_limit()
+    bound_memory_arenas()
     assembly.prepare_process(chosen)
     return asyncio.run(_serve(chosen))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import resource
 import signal
 import socket
@@ -17,6 +19,7 @@ PING_SECONDS = 30.0
 _MAX_HEADER_BYTES = 32 * 1024
 _MAX_MESSAGE_BYTES = 1024 * 1024
 _BACKLOG = 2048
+_M_ARENA_MAX = -8  # mallopt(3)
 
 
 class ListenError(Exception):
@@ -51,6 +54,12 @@ def raise_open_files_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def bound_memory_arenas() -> None:
+    """Let the C library keep two arenas instead of eight for each processor: threads here allocate little."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 class Server(uvicorn.Server):

@@ -7,44 +7,20 @@ nothing, and a new volume has 200 KiB.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from attrs import frozen
 
 from ecompute_server.hypervisor.interface import HypervisorError, NotReady
 from ecompute_server.hypervisor.libvirt.domain import Boot
+from ecompute_server.hypervisor.libvirt.files import Owner, explained, give, placed
 from ecompute_server.hypervisor.libvirt.layout import Layout, MachineFiles
 from ecompute_server.images.interface import Image
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _FICLONE = 0x40049409
-
-
-@frozen
-class Owner:
-    """The user QEMU runs as, when that is not ourselves."""
-
-    uid: int
-    gid: int
-
-
-@contextlib.contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """Turns an `OSError` into a `HypervisorError` of one sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HypervisorError(f"{doing}: the disk of the state directory is full.") from error
-        where = f" ({error.filename})" if error.filename else ""
-        raise HypervisorError(f"{doing}: {error.strerror or error}{where}.") from error
 
 
 def _run(doing: str, *command: str) -> None:
@@ -62,20 +38,6 @@ def _run(doing: str, *command: str) -> None:
         raise HypervisorError(f"{doing}: {words[-1]}")
 
 
-def _placed(target: Path, make: Callable[[Path], None]) -> None:
-    """`make` writes a fresh file, which appears under its name only when it is whole."""
-    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".new-", dir=target.parent)
-    os.close(descriptor)
-    fresh = Path(name)
-    try:
-        make(fresh)
-        fresh.replace(target)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
-
-
 def boot_of(image: Image, layout: Layout) -> Boot:
     """The image's kernel and initrd where QEMU's user can read them, copied once per version.
 
@@ -86,18 +48,18 @@ def boot_of(image: Image, layout: Layout) -> Boot:
         HypervisorError: the image's files cannot be read or copied.
     """
     folder = layout.images / f"{image.name}-{image.arch}-{image.version}"
-    placed = {}
+    found = {}
     with explained(f"The image {image.name!r} for {image.arch} cannot be prepared"):
         for name, source in (("kernel", image.kernel), ("initrd", image.initrd)):
             target = folder / name
             if not target.exists():
-                _placed(target, lambda fresh, source=source: _copy(source, fresh))  # type: ignore[misc]
-            placed[name] = target
+                placed(target, lambda fresh, source=source: _copy(source, fresh))  # type: ignore[misc]
+            found[name] = target
         for other in layout.images.glob(f"{image.name}-{image.arch}-*"):
             # A running guest keeps what it booted from in its memory.
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)
-    return Boot(placed["kernel"], placed["initrd"], image.kernel_arguments)
+    return Boot(found["kernel"], found["initrd"], image.kernel_arguments)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -119,7 +81,7 @@ def blank_of(size_gb: int, layout: Layout) -> Path:
     target = layout.blanks / f"ext4-{size_gb}g.raw"
     with explained("An empty volume cannot be made"):
         if not target.exists():
-            _placed(target, lambda fresh: _format(fresh, size_gb))
+            placed(target, lambda fresh: _format(fresh, size_gb))
     return target
 
 
@@ -151,7 +113,7 @@ def make_volume(files: MachineFiles, size_gb: int, layout: Layout, owner: Owner 
         give(fresh, owner)
 
     with explained("The data volume cannot be made"):
-        _placed(files.volume, create)
+        placed(files.volume, create)
     return True
 
 
@@ -159,11 +121,6 @@ def make_fifo(path: Path, owner: Owner | None) -> None:
     path.unlink(missing_ok=True)
     os.mkfifo(path, 0o600)
     give(path, owner)
-
-
-def give(path: Path, owner: Owner | None) -> None:
-    if owner is not None:
-        os.chown(path, owner.uid, owner.gid)
 
 
 def remove(files: MachineFiles) -> None:

@@ -37,6 +37,7 @@ from ecompute_server.hypervisor.libvirt.domain import (
     domain_xml,
     machine_from_metadata,
 )
+from ecompute_server.hypervisor.libvirt.files import explained
 from ecompute_server.hypervisor.libvirt.layout import MachineFiles, layout_of
 from ecompute_server.hypervisor.libvirt.machine import LiveMachine
 from ecompute_server.hypervisor.libvirt.network import outbound, walls
@@ -223,7 +224,7 @@ class LibvirtHypervisor:
         """The files of a machine about to start, and its XML. In a worker thread."""
         facts = self._host(opened, spec.arch)
         boot = self._find_boot(spec)
-        with disks.explained("The machine's files cannot be made"):
+        with explained("The machine's files cannot be made"):
             if not files.folder.exists():
                 undo.callback(disks.remove, files)
                 files.folder.mkdir(mode=0o711)
@@ -250,7 +251,7 @@ class LibvirtHypervisor:
 
     async def _boot(self, opened: _Opened, machine: LiveMachine, xml: str) -> None:
         await opened.connection.create_paused(xml)
-        with disks.explained("The machine's sockets cannot be reached"):
+        with explained("The machine's sockets cannot be reached"):
             await machine.attach(fresh=True)
         await opened.connection.resume(machine.domain)
         pid = opened.host.places.pid_of(machine.domain)

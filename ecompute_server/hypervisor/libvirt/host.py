@@ -12,8 +12,8 @@ from attrs import frozen
 
 from ecompute_server.hypervisor.interface import HypervisorError, NotReady
 from ecompute_server.hypervisor.libvirt import kvm
-from ecompute_server.hypervisor.libvirt.disks import Owner, explained
 from ecompute_server.hypervisor.libvirt.domain import HARDWARE, Host
+from ecompute_server.hypervisor.libvirt.files import Owner, explained
 from ecompute_server.hypervisor.libvirt.layout import Layout, make_home
 from ecompute_server.hypervisor.libvirt.network import host as network
 from ecompute_server.hypervisor.libvirt.network import wrapper
@@ -102,6 +102,11 @@ def prepare(settings: LibvirtSettings, layout: Layout, owner: Owner | None) -> N
             configuration = layout.root / "etc/qemu.conf"
             configuration.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             configuration.write_text(_QEMU_CONF.format(security=_security()))
+            if os.getuid() != 0:
+                # Where libvirt keeps what its users' drivers share; without this below HOME, if there is one.
+                runtime = layout.home / "runtime"
+                runtime.mkdir(mode=0o700, exist_ok=True)
+                os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
     if owner is not None and not _reachable(layout.base):
         raise HypervisorError(
             f"The user {QEMU_USER} cannot enter {layout.base.resolve()}: give `--state` a directory below"

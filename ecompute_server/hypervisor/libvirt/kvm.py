@@ -17,6 +17,7 @@ import time
 from enum import StrEnum
 from pathlib import Path
 
+from ecompute_server.hypervisor.libvirt.files import placed
 from ecompute_server.hypervisor.libvirt.layout import home_of, make_home
 from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
 from ecompute_server.images.interface import Image, ImageError
@@ -84,9 +85,8 @@ def recall(memory: Path, key: dict[str, str]) -> Kvm | None:
 
 
 def remember(memory: Path, key: dict[str, str], answer: Kvm) -> None:
-    fresh = memory.with_name(f".{memory.name}.{os.getpid()}")
-    fresh.write_text(json.dumps({"key": key, "answer": answer}))
-    fresh.replace(memory)
+    text = json.dumps({"key": key, "answer": answer})
+    placed(memory, lambda fresh: fresh.write_text(text))
 
 
 def _boot_id() -> str:

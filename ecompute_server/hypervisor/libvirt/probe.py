@@ -12,8 +12,8 @@ from pathlib import Path
 from ecompute_server.hypervisor.interface import Finding, HypervisorError, NotReady, Severity
 from ecompute_server.hypervisor.libvirt import binding, host, kvm
 from ecompute_server.hypervisor.libvirt.console import tail
-from ecompute_server.hypervisor.libvirt.disks import Owner
 from ecompute_server.hypervisor.libvirt.domain import HARDWARE
+from ecompute_server.hypervisor.libvirt.files import Owner
 from ecompute_server.hypervisor.libvirt.network import host as network
 from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
 

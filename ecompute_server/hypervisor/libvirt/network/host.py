@@ -8,7 +8,7 @@ import subprocess
 
 from attrs import frozen
 
-from ecompute_server.hypervisor.libvirt.disks import Owner
+from ecompute_server.hypervisor.libvirt.files import Owner
 
 NEEDED = ("unshare", "nsenter", "setpriv", "ip", "mount")
 """Programs of util-linux and iproute2 that the wrapper and the entrance call."""

@@ -11,9 +11,10 @@ an upgrade of QEMU libvirt looks again.
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
+
+from ecompute_server.hypervisor.libvirt.files import placed
 
 RESOLVER = "nameserver 10.0.3.3\n"
 """slirp4netns's own name server in the network of `outbound.CIDR`."""
@@ -79,7 +80,9 @@ def _write(path: Path, text: str, mode: int) -> None:
             return
     except FileNotFoundError:
         pass
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(text)
-    fresh.chmod(mode)
-    fresh.replace(path)
+
+    def write(fresh: Path) -> None:
+        fresh.write_text(text)
+        fresh.chmod(mode)
+
+    placed(path, write)
