@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from ecompute_server.images.interface import Image
 
-DEADLINE = 60.0
+DEADLINE = 20.0
 PROGRAMS = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
 MACHINES = {
     "amd64": ["-machine", "pc", "-cpu", "max"],
@@ -101,8 +101,7 @@ class Guest:
             need(PROGRAMS[image.arch]), *MACHINES[image.arch], "-accel", "tcg", "-m", str(memory_mb),
             "-smp", str(vcpus), "-nodefaults", "-display", "none", "-serial", f"file:{self.console}",
             "-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", image.kernel_arguments,
-            "-qmp", f"unix:{folder / 'qmp'},server=on,wait=off",
-            "-chardev", f"socket,id=agent,path={folder / 'agent'},server=on,wait=off",
+            "-mon", "chardev=qmp,mode=control",
             "-device", "virtio-serial-pci", "-device", f"virtserialport,chardev=agent,name={AGENT_PORT}",
             "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.ssh_port}-:22",
             "-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci", *disk, *extra,
@@ -112,11 +111,22 @@ class Guest:
         self.qmp: Lines
 
     def __enter__(self) -> Self:
+        # QEMU is given sockets that listen already, so nobody has to ask when it has made them.
+        listeners = {name: _listen(self.folder / name) for name in ("agent", "qmp")}
+        chardevs = (
+            part for name, listener in listeners.items()
+            for part in ("-chardev", f"socket,id={name},fd={listener.fileno()},server=on,wait=off")
+        )  # fmt: skip
+        self.agent = Lines(self.folder / "agent", DEADLINE)
+        self.qmp = Lines(self.folder / "qmp", DEADLINE)
         with (self.folder / "qemu.log").open("wb") as log:
-            self.process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*self._command, *chardevs], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=[listener.fileno() for listener in listeners.values()],
+            )  # fmt: skip
+        for listener in listeners.values():
+            listener.close()
         try:
-            self.agent = self._connect("agent")
-            self.qmp = self._connect("qmp")
             self.qmp.receive()
             self.command("qmp_capabilities")
         except BaseException:
@@ -128,26 +138,14 @@ class Guest:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
-        for lines in (getattr(self, "agent", None), getattr(self, "qmp", None)):
-            if lines:
-                lines.close()
-
-    def _connect(self, name: str) -> Lines:
-        """QEMU makes its sockets while it starts, so the first attempts may come too early."""
-        assert self.process is not None
-        end = time.monotonic() + DEADLINE
-        while time.monotonic() < end:
-            if self.process.poll() is not None:
-                raise RuntimeError((self.folder / "qemu.log").read_text())
-            try:
-                return Lines(self.folder / name, DEADLINE)
-            except (FileNotFoundError, ConnectionRefusedError):
-                os.sched_yield()
-        raise TimeoutError(f"QEMU made no socket {name}")
+        self.agent.close()
+        self.qmp.close()
 
     def reconnect(self) -> None:
+        """Let go of the agent and connect anew, with the empty line that ends whatever was cut off."""
         self.agent.close()
-        self.agent = self._connect("agent")
+        self.agent = Lines(self.folder / "agent", DEADLINE)
+        self.agent.send_bytes(b"\n")
 
     def command(self, name: str, **arguments: Any) -> None:
         self.qmp.send({"execute": name, "arguments": arguments})
@@ -164,20 +162,21 @@ class Guest:
         self.agent.send({"type": "configure", "id": number, **identity})
         return self.agent.receive(id=number)
 
-    def ssh(self, command: str, *, key: Path, options: tuple[str, ...] = ()) -> str:
-        """Run a command over SSH and return what it printed."""
+    def ssh(self, command: str, *, key: Path, status: int = 0) -> str:
+        """Run a command over SSH that must end with `status`, and return what it printed."""
         result = subprocess.run(
-            [need("ssh"), *ssh_options(key), "-p", str(self.ssh_port), *options, "root@127.0.0.1", command],
+            [need("ssh"), *ssh_options(key), "-p", str(self.ssh_port), "root@127.0.0.1", command],
             stdin=subprocess.DEVNULL, capture_output=True, timeout=DEADLINE, check=False,
         )  # fmt: skip
-        assert result.returncode == 0, result.stderr.decode()
+        assert result.returncode == status, result.stderr.decode()
         return result.stdout.decode()
 
 
 def ssh_options(key: Path) -> list[str]:
     """Options of `ssh`, `scp` and `sftp` that keep them away from the user's own settings."""
     options = {
-        "StrictHostKeyChecking": "yes", "UserKnownHostsFile": key.parent / "known_hosts", "HostKeyAlias": "guest",
+        "StrictHostKeyChecking": "yes", "UserKnownHostsFile": key.parent / "known_hosts",
+        "HostKeyAlias": "guest",
         "IdentitiesOnly": "yes", "IdentityAgent": "none", "BatchMode": "yes", "ConnectTimeout": "30",
     }  # fmt: skip
     return [
@@ -206,6 +205,14 @@ def make_identity(
         "volume": SERIAL,
         "mount_paths": list(mount_paths),
     }
+
+
+def _listen(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(os.fspath(path))
+    listener.listen()
+    return listener
 
 
 def _free_port() -> int:

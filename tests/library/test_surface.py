@@ -1,0 +1,178 @@
+"""The public face: names, twins, what an import loads."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+import tomllib
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+import ecompute
+from ecompute.contract.endpoints import CHANNELS, ENDPOINTS
+
+TWINS = [
+    (ecompute.Client, ecompute.AsyncClient),
+    (ecompute.Events, ecompute.AsyncEvents),
+    (ecompute.Terminal, ecompute.AsyncTerminal),
+]
+ASYNC_NAMES = {
+    "close": "aclose",
+    "__enter__": "__aenter__",
+    "__exit__": "__aexit__",
+    "__iter__": "__aiter__",
+    "__next__": "__anext__",
+}
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that a fresh interpreter has after running some code, beside those it always has."""
+    script = f"import sys; before = set(sys.modules)\n{code}\nprint(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+def tops(modules: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
+
+
+def test_the_names_are_sorted_and_there() -> None:
+    """`__all__` is a sorted list, each name can be got, and `dir` shows it."""
+    assert ecompute.__all__ == sorted(ecompute.__all__)
+    for name in ecompute.__all__:
+        assert getattr(ecompute, name) is not None
+    assert set(ecompute.__all__) <= set(dir(ecompute))
+    with pytest.raises(AttributeError):
+        _ = ecompute.nonesuch  # type: ignore[attr-defined]
+
+
+def test_the_lazy_names_are_the_typed_ones() -> None:
+    """What a type checker sees and what is loaded on first use are the same names."""
+    import ast
+
+    tree = ast.parse(Path(ecompute.__file__).read_text())
+    (guarded,) = (node for node in tree.body if isinstance(node, ast.If))
+    imported = {
+        alias.asname or alias.name
+        for node in guarded.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == set(ecompute.__all__)
+
+
+def test_the_version_is_the_packages() -> None:
+    """Said once for people and once for packaging, and the same."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert ecompute.__version__ == project["project"]["version"]
+
+
+def test_an_import_loads_nothing_else() -> None:
+    """`import ecompute` is the package itself and two modules of the standard library's."""
+    assert loaded_by("import ecompute") <= {"ecompute", "typing", "importlib", "__future__"} | loaded_by(
+        "import __future__, importlib, typing"
+    )
+
+
+def test_the_http_library_comes_with_the_first_client() -> None:
+    """Naming a class loads no HTTP library; nothing ever loads the server."""
+    named = loaded_by(
+        "import ecompute; ecompute.Client; ecompute.AsyncClient; ecompute.login; ecompute.NotFound"
+    )
+    assert not tops(named) & {"httpx", "httpcore", "anyio", "ecompute_server"}
+    made = loaded_by("import ecompute; ecompute.Client('t', 'http://x').close()")
+    assert "httpx" in tops(made)
+    assert not tops(made) & {"ecompute_server", "starlette", "uvicorn", "asyncssh", "cryptography"}
+
+
+def test_the_table_is_at_hand() -> None:
+    """The rows can be read without importing more."""
+    code = "import ecompute; assert ecompute.contract.endpoints.ENDPOINTS"
+    assert "ecompute.contract.endpoints" in loaded_by(code)
+
+
+@pytest.mark.parametrize("row", [*ENDPOINTS, *CHANNELS], ids=lambda row: row.name)
+def test_every_row_has_its_methods(row: Any) -> None:
+    """A row without a method of both clients is a mistake."""
+    if row.name == "login":
+        assert callable(ecompute.login)
+        assert callable(ecompute.login_async)
+        return
+    with ecompute.Client("t", "http://x") as client:
+        assert callable(attrgetter(row.name)(client))
+    assert callable(attrgetter(row.name)(ecompute.AsyncClient("t", "http://x")))
+
+
+def pairs() -> list[tuple[str, Any, Any]]:
+    from ecompute import async_client, client
+
+    twins = [
+        *TWINS,
+        (client.Containers, async_client.AsyncContainers),
+        (client.SSHKeys, async_client.AsyncSSHKeys),
+    ]
+    found = [("login", ecompute.login, ecompute.login_async)]
+    for sync, other in twins:
+        names = {n for n in vars(sync) if not n.startswith("_")} | {"__init__"}
+        names |= {n for n in ("__enter__", "__exit__", "__iter__", "__next__") if n in vars(sync)}
+        theirs = {n for n in vars(other) if not n.startswith("_")}
+        assert theirs == {ASYNC_NAMES.get(n, n) for n in names if not n.startswith("_")}
+        for name in sorted(names):
+            found.append(
+                (f"{sync.__name__}.{name}", vars(sync)[name], vars(other)[ASYNC_NAMES.get(name, name)])
+            )
+    return found
+
+
+def plain(text: str) -> str:
+    for one, other in (
+        ("AsyncCustomTransport", "CustomTransport"),
+        ("AsyncTransport", "Transport"),
+        ("AsyncBaseTransport", "BaseTransport"),
+        ("AsyncIterator", "Iterator"),
+        ("AsyncContainers", "Containers"),
+        ("AsyncSSHKeys", "SSHKeys"),
+        ("AsyncTerminal", "Terminal"),
+        ("AsyncEvents", "Events"),
+        ("AsyncClient", "Client"),
+        ("async with", "with"),
+    ):
+        text = text.replace(one, other)
+    return text
+
+
+@pytest.mark.parametrize(("name", "sync", "other"), pairs(), ids=lambda value: str(value)[:40])
+def test_twins_are_equal(name: str, sync: Any, other: Any) -> None:
+    """Same arguments, same defaults, same results, same words."""
+    if isinstance(sync, property):
+        sync, other = sync.fget, other.fget
+    assert plain(str(inspect.signature(sync))) == plain(str(inspect.signature(other)))
+    assert (inspect.getdoc(sync) or "") == plain(inspect.getdoc(other) or "")
+
+
+def test_everything_public_is_documented_and_typed() -> None:
+    """A public method says what a caller may rely on, and every argument has a type."""
+    for _name, sync, other in pairs():
+        for thing in (sync, other):
+            if inspect.isfunction(thing) and not thing.__name__.startswith("__"):
+                assert thing.__doc__, thing
+                signature = inspect.signature(thing)
+                assert signature.return_annotation is not inspect.Signature.empty, thing
+                for parameter in list(signature.parameters.values())[1:]:
+                    assert parameter.annotation is not inspect.Parameter.empty, thing
+
+
+def test_events_are_values() -> None:
+    """They compare, hash, print and carry their types."""
+    assert ecompute.Deleted("a", "running") == ecompute.Deleted("a", "running")
+    assert len({ecompute.StatusChanged("a", "x", None), ecompute.StatusChanged("a", "x", None)}) == 1
+    assert get_type_hints(ecompute.StatusChanged)["status"] is str
+
+
+def test_the_package_is_marked_as_typed() -> None:
+    """PEP 561."""
+    assert Path(ecompute.__file__).with_name("py.typed").exists()
