@@ -51,7 +51,7 @@ class RunningServer:
         self.url = url
         self.state = state.path
         self._people = people
-        user = people.add("alice", None)
+        user = people.find("alice") or people.add("alice", None)
         self.user_id = user.id
         self.token = people.session(user)
 
@@ -103,6 +103,9 @@ class People:
         user = account(name, "", now=now) if password is None else new_user(name, password, now=now)
         self._loop.call(self._users.add(user))
         return user
+
+    def find(self, name: str) -> User | None:
+        return self._users.by_name(name)
 
     def session(self, user: User) -> str:
         return self._credentials.mint_session(user, time.time())

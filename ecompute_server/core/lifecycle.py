@@ -117,13 +117,9 @@ def _command(life: Life, command: Command) -> Step:
         case Command.START if status in _DOWN:
             return Step(_boot_again(life), (EffectKind.POWER_ON,))
         case Command.STOP if status is not Status.STOPPED:
-            # the guest of a failed container does not listen: asking it first would only cost time
-            off = EffectKind.CUT_OFF if status is Status.FAILED else EffectKind.POWER_OFF
-            return Step(_at(life, Status.STOPPED), (EffectKind.CLOSE_DOORS, off))
+            return Step(_at(life, Status.STOPPED), (EffectKind.CLOSE_DOORS, _off(status)))
         case Command.RESTART if status in _UP:
-            return Step(
-                _boot_again(life), (EffectKind.CLOSE_DOORS, EffectKind.POWER_OFF, EffectKind.POWER_ON)
-            )
+            return Step(_boot_again(life), (EffectKind.CLOSE_DOORS, _off(status), EffectKind.POWER_ON))
         case Command.DELETE:
             return Step(evolve(life, deleted=True), (EffectKind.CLOSE_DOORS, EffectKind.ERASE))
         case _:
@@ -153,6 +149,11 @@ def _observation(life: Life, seen: Observation) -> Step:
             return Step(life, (EffectKind.CUT_OFF if status is Status.FAILED else EffectKind.POWER_OFF,))
         case _:
             return Step(life)
+
+
+def _off(status: Status) -> EffectKind:
+    # a guest that boots or has failed does not listen, and nobody was in it: asking first would only cost time
+    return EffectKind.POWER_OFF if status is Status.RUNNING else EffectKind.CUT_OFF
 
 
 def _at(life: Life, status: Status) -> Life:

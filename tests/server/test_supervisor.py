@@ -323,5 +323,5 @@ def test_a_late_fact_of_an_earlier_boot_changes_nothing(tmp_path: Path) -> None:
 
 async def _until_no_machine(w: World) -> None:
     async with asyncio.timeout(PATIENCE):
-        while await w.machines():
-            await asyncio.sleep(0)  # gives way only: the loop goes round until the machine is gone
+        while await w.machines():  # noqa: ASYNC110 - gives way only, until the machine is gone
+            await asyncio.sleep(0)

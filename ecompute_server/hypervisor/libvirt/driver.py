@@ -37,7 +37,7 @@ from ecompute_server.hypervisor.libvirt.domain import (
     domain_xml,
     machine_from_metadata,
 )
-from ecompute_server.hypervisor.libvirt.files import explained
+from ecompute_server.hypervisor.libvirt.files import explained, qemu_owner, trim
 from ecompute_server.hypervisor.libvirt.layout import MachineFiles, layout_of
 from ecompute_server.hypervisor.libvirt.machine import LiveMachine
 from ecompute_server.hypervisor.libvirt.network import outbound, walls
@@ -46,6 +46,8 @@ from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
 from ecompute_server.images.interface import ImageError
 
 SSH_PORT = 22
+BETWEEN_TRIMS = 15.0
+LARGEST_LOG = 1 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -98,13 +100,14 @@ class LibvirtHypervisor:
                 await self._adopt(self._opened, domain)
             for arch in HARDWARE:
                 self._spawn(self._warm(self._opened, arch))
+            self._spawn(self._keep_logs_small(self._opened))
             self._release = undo.pop_all()
 
     def _look(self, undo: AsyncExitStack) -> host.Findings:
         """Everything about this host that must be in order before libvirt is opened. In a worker thread."""
         settings = self._settings
         binding.load()
-        owner = host.qemu_owner(settings.uri)
+        owner = qemu_owner(settings.uri)
         network = host.network_of(settings, owner)
         host.prepare(settings, self._layout, owner)
         undo.callback(os.close, host.lock(self._layout))
@@ -154,6 +157,17 @@ class LibvirtHypervisor:
             await opened.connection.warm(
                 str(facts.emulator), hardware.qemu, hardware.machine, "kvm" if facts.kvm else "qemu"
             )
+
+    async def _keep_logs_small(self, opened: _Opened) -> None:
+        """QEMU and slirp4netns write what a guest makes them write, and nobody else bounds that."""
+        while True:
+            await asyncio.sleep(BETWEEN_TRIMS)
+            logs = [
+                log
+                for machine in self._machines.values()
+                for log in (machine.files.outbound_log, opened.host.places.log_of(machine.domain))
+            ]
+            await asyncio.to_thread(lambda logs=logs: [trim(log, LARGEST_LOG) for log in logs])
 
     def _host(self, opened: _Opened, arch: str) -> Host:
         return host.host_for(arch, self._layout, opened.host)
@@ -260,7 +274,9 @@ class LibvirtHypervisor:
         if self._settings.outbound != "none" and opened.host.network.outbound:
             program, files = opened.host.network.slirp4netns, machine.files
             way_out = await opened.connection.run(
-                lambda: outbound.start(program, pid, alive=files.alive, log=files.outbound_log)
+                lambda: outbound.start(
+                    program, pid, opened.host.owner, alive=files.alive, log=files.outbound_log
+                )
             )
             self._reaper.watch(way_out)
 

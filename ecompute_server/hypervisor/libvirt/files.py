@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pwd
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from attrs import frozen
 
-from ecompute_server.hypervisor.interface import HypervisorError
+from ecompute_server.hypervisor.interface import HypervisorError, NotReady
+
+QEMU_USER = "libvirt-qemu"
 
 
 @frozen
@@ -20,6 +23,23 @@ class Owner:
 
     uid: int
     gid: int
+
+
+def qemu_owner(uri: str) -> Owner | None:
+    """The user QEMU runs as when it is another than ours.
+
+    Raises:
+        NotReady: we are root, and that user does not exist.
+    """
+    if os.getuid() != 0 or uri == "qemu:///session":
+        return None
+    try:
+        return Owner(pwd.getpwnam(QEMU_USER).pw_uid, pwd.getpwnam(QEMU_USER).pw_gid)
+    except KeyError:
+        raise NotReady(
+            f"The user {QEMU_USER} does not exist, as whom guests run when the server is root:"
+            " apt-get install libvirt-daemon-system"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -51,3 +71,10 @@ def placed(target: Path, make: Callable[[Path], object]) -> None:
 def give(path: Path, owner: Owner | None) -> None:
     if owner is not None:
         os.chown(path, owner.uid, owner.gid)
+
+
+def trim(path: Path, bound: int) -> None:
+    """Empties a log that has passed its bound. Its writer appends, so it goes on at the front."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > bound:
+            os.truncate(path, 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pwd
 import secrets
 from pathlib import Path
 
@@ -13,13 +12,12 @@ from attrs import frozen
 from ecompute_server.hypervisor.interface import HypervisorError, NotReady
 from ecompute_server.hypervisor.libvirt import kvm
 from ecompute_server.hypervisor.libvirt.domain import HARDWARE, Host
-from ecompute_server.hypervisor.libvirt.files import Owner, explained
+from ecompute_server.hypervisor.libvirt.files import QEMU_USER, Owner, explained
 from ecompute_server.hypervisor.libvirt.layout import Layout, make_home
 from ecompute_server.hypervisor.libvirt.network import host as network
 from ecompute_server.hypervisor.libvirt.network import wrapper
 from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
 
-QEMU_USER = "libvirt-qemu"
 QEMU_PACKAGES = {"amd64": "qemu-system-x86", "arm64": "qemu-system-arm"}
 WALLS_REMEDY = "sysctl -w user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1"
 SLIRP_REMEDY = "apt-get install slirp4netns"
@@ -62,30 +60,13 @@ def places_of(uri: str, layout: Layout) -> Places:
         case "qemu:///system":
             return Places(Path("/run/libvirt/qemu"), Path("/var/log/libvirt/qemu"))
         case _:
-            runtime = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
             cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+            runtime = os.environ.get("XDG_RUNTIME_DIR") or cache  # glib's rule, which libvirt follows
             return Places(Path(runtime, "libvirt/qemu/run"), Path(cache, "libvirt/qemu/log"))
 
 
 def open_address(uri: str, layout: Layout) -> str:
     return f"qemu:///embed?root={layout.root}" if uri == "embed" else uri
-
-
-def qemu_owner(uri: str) -> Owner | None:
-    """The user QEMU runs as when it is another than ours.
-
-    Raises:
-        NotReady: we are root, and that user does not exist.
-    """
-    if os.getuid() != 0 or uri == "qemu:///session":
-        return None
-    try:
-        return Owner(pwd.getpwnam(QEMU_USER).pw_uid, pwd.getpwnam(QEMU_USER).pw_gid)
-    except KeyError:
-        raise NotReady(
-            f"The user {QEMU_USER} does not exist, as whom guests run when the server is root:"
-            " apt-get install libvirt-daemon-system"
-        ) from None
 
 
 def prepare(settings: LibvirtSettings, layout: Layout, owner: Owner | None) -> None:
@@ -109,8 +90,8 @@ def prepare(settings: LibvirtSettings, layout: Layout, owner: Owner | None) -> N
                 os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
     if owner is not None and not _reachable(layout.base):
         raise HypervisorError(
-            f"The user {QEMU_USER} cannot enter {layout.base.resolve()}: give `--state` a directory below"
-            " directories that others may pass through."
+            f"The user {QEMU_USER} cannot enter {layout.base.resolve()}: run the server where it may have a"
+            " mount namespace of its own, or give `--state` a directory that others may pass through."
         )
 
 

@@ -17,10 +17,11 @@ import time
 from enum import StrEnum
 from pathlib import Path
 
-from ecompute_server.hypervisor.libvirt.files import placed
+from ecompute_server.hypervisor.interface import NotReady
+from ecompute_server.hypervisor.libvirt.files import Owner, placed, qemu_owner
 from ecompute_server.hypervisor.libvirt.layout import home_of, make_home
 from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
-from ecompute_server.images.interface import Image, ImageError
+from ecompute_server.images.interface import ImageError
 
 DEVICE = Path("/dev/kvm")
 PATIENCE = 4.0
@@ -70,7 +71,15 @@ def decide(settings: LibvirtSettings) -> Kvm:
         image = None
     if image is None:
         return Kvm.UNTRIED
-    answer = Kvm.USABLE if speaks(command(qemu, image, NATIVE)) else Kvm.UNUSABLE
+    try:
+        owner = qemu_owner(settings.uri)
+        with image.kernel.open("rb") as kernel:
+            # By descriptor: QEMU's user may read the file, but need not be let into the cache it lies in.
+            trial = command(qemu, f"/proc/self/fd/{kernel.fileno()}", NATIVE)
+            spoke = speaks(trial, owner, kernel.fileno())
+    except (OSError, NotReady):
+        return Kvm.UNTRIED
+    answer = Kvm.USABLE if spoke else Kvm.UNUSABLE
     make_home(settings.state)
     remember(memory, key, answer)
     return answer
@@ -98,7 +107,7 @@ def _stamp(program: Path) -> str:
     return f"{program} {found.st_size} {found.st_mtime_ns}"
 
 
-def command(qemu: Path, image: Image, arch: str, *, accelerator: str = "kvm") -> list[str]:
+def command(qemu: Path, kernel: str, arch: str, *, accelerator: str = "kvm") -> list[str]:
     """A kernel without anything else: it prints a page and then finds no root file system."""
     if arch == "amd64":
         machine, early = ["-machine", "pc"], "console=ttyS0 earlyprintk=ttyS0"
@@ -109,14 +118,24 @@ def command(qemu: Path, image: Image, arch: str, *, accelerator: str = "kvm") ->
         *machine,
         *("-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "max"),
         *("-m", "256", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *("-kernel", str(image.kernel), "-append", f"{early} panic=-1", "-serial", "stdio"),
+        *("-kernel", kernel, "-append", f"{early} panic=-1", "-serial", "stdio"),
     ]
 
 
-def speaks(qemu: list[str], *, patience: float = PATIENCE) -> bool:
-    """Whether the guest's kernel says something in time."""
+def speaks(
+    qemu: list[str], owner: Owner | None = None, *descriptors: int, patience: float = PATIENCE
+) -> bool:
+    """Whether the guest's kernel says something in time, when that user runs it."""
     process = subprocess.Popen(
-        qemu, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        qemu,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        pass_fds=descriptors,
+        user=owner.uid if owner else None,
+        group=owner.gid if owner else None,
+        extra_groups=[] if owner else None,
+        cwd="/",
     )
     assert process.stdout is not None
     try:

@@ -13,7 +13,7 @@ from ecompute_server.hypervisor.interface import Finding, HypervisorError, NotRe
 from ecompute_server.hypervisor.libvirt import binding, host, kvm
 from ecompute_server.hypervisor.libvirt.console import tail
 from ecompute_server.hypervisor.libvirt.domain import HARDWARE
-from ecompute_server.hypervisor.libvirt.files import Owner
+from ecompute_server.hypervisor.libvirt.files import QEMU_USER, Owner, qemu_owner
 from ecompute_server.hypervisor.libvirt.network import host as network
 from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
 
@@ -28,8 +28,8 @@ def look(settings: LibvirtSettings) -> list[Finding]:
     findings = [_libvirt()]
     if os.getuid() == 0:
         try:
-            owner = host.qemu_owner(settings.uri)
-            findings.append(_ok("user", f"guests run as {host.QEMU_USER}"))
+            owner = qemu_owner(settings.uri)
+            findings.append(_ok("user", f"guests run as {QEMU_USER}"))
         except NotReady as error:
             findings.append(_error("user", *_split(str(error))))
     findings += [_qemu(arch) for arch in HARDWARE]

@@ -15,21 +15,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ecompute_server.hypervisor.checks import CHECKS, Bench
+from ecompute_server.hypervisor.checks import CHECKS, FIRST, SECOND, Bench
 from ecompute_server.hypervisor.interface import Fact, Identity, MachineSpec
 from ecompute_server.hypervisor.libvirt import LibvirtHypervisor, LibvirtSettings, prepare_process
 from ecompute_server.images.catalogue import Catalogue
 
-_HOST_KEY = """\
+_KEY = """\
 -----BEGIN OPENSSH PRIVATE KEY-----
 b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW
-QyNTUxOQAAACCTp8tJpqTdI2vCkzx/60y1jM7uKOs6SqRRc3kMT/MDuwAAAJCEtdmzhLXZ
-swAAAAtzc2gtZWQyNTUxOQAAACCTp8tJpqTdI2vCkzx/60y1jM7uKOs6SqRRc3kMT/MDuw
-AAAEA/BkHcOvZB6vz0FE9KAyQ+PRkj7QNzK1CXdOZRW63GL5Ony0mmpN0ja8KTPH/rTLWM
-zu4o6zpKpFFzeQxP8wO7AAAADHRlc3QgaG9zdGtleQE=
+QyNTUxOQAAACA0Pas0M8GHOdxdAUKlDpROp+Ys8QZyJYMbtFNiTq5djwAAAJg9x87LPcfO
+ywAAAAtzc2gtZWQyNTUxOQAAACA0Pas0M8GHOdxdAUKlDpROp+Ys8QZyJYMbtFNiTq5djw
+AAAEAkRKU/VG7G4TCS/IXhAGP9ybfQK6z8gBmI3c+25Nvt/TQ9qzQzwYc53F0BQqUOlE6n
+5izxBnIlgxu0U2JOrl2PAAAAFGxpYnZpcnQgZHJpdmVyIHRlc3RzAQ==
 -----END OPENSSH PRIVATE KEY-----
 """
-"""Made for these tests, used nowhere else."""
+"""Made for these tests, used nowhere else; also the key that may log in."""
+
+_PUBLIC_KEY = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDQ9qzQzwYc53F0BQqUOlE6n5izxBnIlgxu0U2JOrl2P libvirt driver tests"
+)
 
 
 def spec_of(
@@ -47,8 +51,8 @@ def spec_of(
         identity=Identity(
             hostname=hostname,
             machine_id="0123456789abcdef0123456789abcdef",
-            host_key=more.get("host_key", _HOST_KEY),
-            authorized_keys=tuple(more.get("authorized_keys", ())),
+            host_key=more.get("host_key", _KEY),
+            authorized_keys=tuple(more.get("authorized_keys", (_PUBLIC_KEY,))),
             mount_paths=tuple(more.get("mount_paths", ("/root",))),
         ),
     )
@@ -111,6 +115,28 @@ class Child:
             while until.encode() not in heard and (more := await loop.sock_recv(connection, 4096)):
                 heard += more
         return heard.decode(errors="replace")
+
+    async def do_run(self, container: str, command: str) -> str:
+        """What a command in the guest prints, its errors too."""
+        import asyncssh
+
+        async with asyncssh.connect(
+            sock=await self.hypervisor.connect(container, 22),
+            username="root",
+            known_hosts=None,
+            config=None,
+            client_keys=[asyncssh.import_private_key(_KEY)],
+        ) as connection:
+            done = await connection.run(command, stderr=asyncssh.STDOUT)
+            return str(done.stdout)
+
+    async def do_clean(self) -> None:
+        """Deletes what a check that failed left behind."""
+        hypervisor = LibvirtHypervisor(self.settings)
+        await hypervisor.open(lambda fact: None)
+        for container in (FIRST, SECOND):
+            await hypervisor.delete(container)
+        await hypervisor.close()
 
     async def do_check(self, name: str) -> None:
         """One of the checks that every driver passes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -29,11 +30,12 @@ class Failed(Exception):
 class Driver:
     """A driver in a child process of its own."""
 
-    def __init__(self, state: Path, images: Path, *options: str, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, state: Path, images: Path, *options: str, python: tuple[str, ...] = (sys.executable,)
+    ) -> None:
         self._process = subprocess.Popen(
             [
-                *prefix,
-                *(sys.executable, str(Path(__file__).with_name("child.py"))),
+                *(*python, str(Path(__file__).with_name("child.py"))),
                 *("--state", str(state), "--images", str(images), *options),
             ],
             stdin=subprocess.PIPE,
@@ -98,12 +100,14 @@ class Driver:
                     if seen[-1][:3] == (container, generation, kind):
                         return seen[-1]
                 left = end - time.monotonic()
-                assert left > 0 and not self._ended, f"no {kind} of {container}, only {seen}"
+                told = f"no {kind} of {container}, only {seen}"
+                assert left > 0, told
+                assert not self._ended, told
                 self._news.wait(left)
 
     def end(self) -> None:
         """Ends the process in order; guests run on."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
         if self._process.poll() is None:
             self._process.stdin.close()
         try:
@@ -118,10 +122,8 @@ class Driver:
         self._reader.join()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     stream.close()
-                except BrokenPipeError:
-                    pass
 
 
 def processes_of(word: str) -> dict[int, str]:

@@ -91,10 +91,11 @@ class _Helper:
 
 
 class Entrance:
-    """Sockets of one machine's namespace; one helper at most, started and ended as needed."""
+    """Sockets of one machine's namespace; one helper at most, ended after `idle` seconds without work."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, idle: float = IDLE) -> None:
         self._pid = pid
+        self._patience = idle
         self._helper: _Helper | None = None
         self._turn = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
@@ -126,7 +127,7 @@ class Entrance:
                 self._let_go()
                 raise
             finally:
-                self._idle = asyncio.get_running_loop().call_later(IDLE, self._let_go)
+                self._idle = asyncio.get_running_loop().call_later(self._patience, self._let_go)
 
     async def warm(self) -> None:
         """Starts the helper ahead of the first caller. Failures show when a socket is asked for."""

@@ -9,6 +9,7 @@ import subprocess
 from attrs import frozen
 
 from ecompute_server.hypervisor.libvirt.files import Owner
+from ecompute_server.hypervisor.libvirt.network.outbound import TUN
 
 NEEDED = ("unshare", "nsenter", "setpriv", "ip", "mount")
 """Programs of util-linux and iproute2 that the wrapper and the entrance call."""
@@ -64,7 +65,7 @@ def _walls_fault(owner: Owner | None) -> str:
 
 def _tun_fault() -> str:
     try:
-        os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         return str(error)
     return ""

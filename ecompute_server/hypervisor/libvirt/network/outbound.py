@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 
 from ecompute_server.hypervisor.interface import HypervisorError
+from ecompute_server.hypervisor.libvirt.files import Owner
 
 CIDR = "10.0.3.0/24"
 PATIENCE = 10.0
+TUN = Path("/dev/net/tun")
 
 
 def command(program: str, pid: int, *, exit_fd: int, ready_fd: int) -> list[str]:
@@ -37,19 +39,21 @@ def command(program: str, pid: int, *, exit_fd: int, ready_fd: int) -> list[str]
     ]
 
 
-def start(program: str, pid: int, *, alive: Path, log: Path) -> int:
+def start(program: str, pid: int, owner: Owner | None, *, alive: Path, log: Path) -> int:
     """Gives the namespace of `pid` a way out and returns slirp4netns's process id. Blocks, for about 20 ms.
 
-    `alive` is the fifo that the process holds; `log` takes what slirp4netns prints.
+    `alive` is the fifo that the process holds; `log` takes what slirp4netns prints. It reads what guests
+    send, so it runs as QEMU's user too where the host lets that user open the tunnel device.
 
     Raises:
         HypervisorError: slirp4netns ended or said nothing in time.
     """
+    lowered = owner if owner is not None and TUN.stat().st_mode & 0o006 == 0o006 else None
     exit_fd = os.open(alive, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     ready, ready_fd = os.pipe()
     try:
         arguments = command(program, pid, exit_fd=exit_fd, ready_fd=ready_fd)
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             # The shell ends at once, which makes slirp4netns nobody's child but the reaper's.
             launched = subprocess.run(
                 ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh", *arguments],
@@ -58,6 +62,10 @@ def start(program: str, pid: int, *, alive: Path, log: Path) -> int:
                 stderr=output,
                 pass_fds=(exit_fd, ready_fd),
                 start_new_session=True,
+                user=lowered.uid if lowered else None,
+                group=lowered.gid if lowered else None,
+                extra_groups=[] if lowered else None,
+                cwd="/",
                 check=True,
             )
         os.close(ready_fd)

@@ -1,0 +1,136 @@
+"""The domain's XML, read as text: what of a spec shows where, and what must never be in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from ecompute_server.hypervisor.interface import Identity, Machine, MachineSpec
+from ecompute_server.hypervisor.libvirt.domain import (
+    METADATA_URI,
+    Boot,
+    Host,
+    domain_name,
+    domain_uuid,
+    domain_xml,
+    mac_address,
+    machine_from_metadata,
+)
+from ecompute_server.hypervisor.libvirt.layout import MachineFiles
+
+IDENTITY = Identity("name-of-guest", "f" * 32, "SECRET", ("ssh-ed25519 AAAA",), ("/root",))
+BOOT = Boot(Path("/i/kernel"), Path("/i/initrd"), 'console=ttyS0 quiet "a<b"')
+FILES = MachineFiles(Path("/m/abc"))
+
+
+def spec(arch: str = "amd64", cpu_share: float = 2.0) -> MachineSpec:
+    return MachineSpec("abc", 7, arch, 2, cpu_share, 256, 10, "micro", IDENTITY)
+
+
+def element(
+    arch: str = "amd64", *, kvm: bool = False, cpu_quota: bool = True, cpu_share: float = 2.0
+) -> ET.Element:
+    host = Host(Path("/e/qemu"), owner="mark", kvm=kvm, cpu_quota=cpu_quota)
+    return ET.fromstring(domain_xml(spec(arch, cpu_share), BOOT, FILES, host))
+
+
+def test_an_amd64_machine_is_an_emulated_pc_with_every_cpu_feature() -> None:
+    domain = element()
+    assert domain.get("type") == "qemu"
+    assert domain.find("os/type").attrib == {"arch": "x86_64", "machine": "pc"}  # type: ignore[union-attr]
+    assert domain.find("cpu").attrib == {"mode": "maximum"}  # type: ignore[union-attr]
+    assert domain.find("features/acpi") is not None
+
+
+def test_an_arm64_machine_has_gic_3_and_no_acpi() -> None:
+    """libvirt refuses ACPI on `virt` without firmware."""
+    domain = element("arm64")
+    assert domain.find("os/type").attrib == {"arch": "aarch64", "machine": "virt"}  # type: ignore[union-attr]
+    assert domain.findtext("cpu/model") == "cortex-a72"
+    assert domain.find("features/gic").attrib == {"version": "3"}  # type: ignore[union-attr]
+    assert domain.find("features/acpi") is None
+
+
+def test_with_kvm_the_guest_gets_the_hosts_own_processor() -> None:
+    domain = element(kvm=True)
+    assert domain.get("type") == "kvm"
+    assert domain.find("cpu").attrib["mode"] == "host-passthrough"  # type: ignore[union-attr]
+    assert element("arm64", kvm=True).find("features/gic").attrib == {}  # type: ignore[union-attr]
+
+
+def test_size_and_boot_files_are_the_specs() -> None:
+    domain = element()
+    assert (domain.findtext("memory"), domain.findtext("vcpu")) == ("256", "2")
+    assert domain.findtext("os/kernel") == "/i/kernel"
+    assert domain.findtext("os/initrd") == "/i/initrd"
+    assert domain.findtext("os/cmdline") == 'console=ttyS0 quiet "a<b"'
+
+
+@pytest.mark.parametrize(("share", "quota"), [(2.0, None), (1.0, "50000"), (0.5, "25000"), (0.001, "1000")])
+def test_a_share_is_a_quota_for_each_processor(share: float, quota: str | None) -> None:
+    """libvirt multiplies by the number of processors and takes no less than a millisecond."""
+    assert element(cpu_share=share).findtext("cputune/quota") == quota
+
+
+def test_no_quota_where_the_host_cannot_enforce_one() -> None:
+    assert element(cpu_share=0.5, cpu_quota=False).find("cputune") is None
+
+
+def test_the_volume_is_the_disk_with_the_serial_data() -> None:
+    disk = element().find("devices/disk")
+    assert disk is not None
+    assert disk.findtext("serial") == "data"
+    assert disk.find("source").attrib == {"file": "/m/abc/volume.qcow2"}  # type: ignore[union-attr]
+    assert disk.find("driver").attrib["error_policy"] == "report"  # type: ignore[union-attr]
+
+
+def test_agent_and_console_are_sockets_of_qemus() -> None:
+    domain = element()
+    agent = domain.find("devices/channel")
+    assert agent is not None
+    assert agent.find("target").attrib == {"type": "virtio", "name": "org.ecompute.agent.0"}  # type: ignore[union-attr]
+    assert agent.find("source").attrib == {"mode": "bind", "path": "/m/abc/agent"}  # type: ignore[union-attr]
+    console = domain.find("devices/serial/source")
+    assert console is not None
+    assert console.attrib == {"mode": "bind", "path": "/m/abc/console"}
+
+
+def test_nothing_of_the_identity_is_in_the_xml() -> None:
+    """The domain's XML is readable to whoever may ask libvirt, and stays in its logs."""
+    text = ET.tostring(element(), encoding="unicode")
+    for secret in ("SECRET", "name-of-guest", "f" * 32, "ssh-ed25519"):
+        assert secret not in text
+
+
+def test_there_is_no_screen_and_no_device_that_nobody_asked_for() -> None:
+    tags = {child.tag for child in element().find("devices")}  # type: ignore[union-attr]
+    assert tags == {
+        *("emulator", "disk", "interface", "serial", "channel", "controller", "memballoon", "rng"),
+    }
+
+
+def test_the_metadata_tells_container_and_generation_back() -> None:
+    metadata = element().find(f"metadata/{{{METADATA_URI}}}machine")
+    assert metadata is not None
+    text = ET.tostring(metadata, encoding="unicode")
+    assert machine_from_metadata(text, "mark") == Machine("abc", 7)
+    assert machine_from_metadata(text, "another server's") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<broken", "<machine owner='mark'/>", "<m owner='mark' container='a' generation='x'/>"]
+)
+def test_metadata_that_cannot_be_read_is_nobodys(text: str) -> None:
+    assert machine_from_metadata(text, "mark") is None
+
+
+def test_names_uuids_and_addresses_are_steady_and_apart() -> None:
+    assert domain_name("abc", 1) != domain_name("abc", 2)
+    assert domain_uuid("mark", "abc", 1) == domain_uuid("mark", "abc", 1)
+    assert (
+        len({domain_uuid("mark", "abc", 1), domain_uuid("mark", "abc", 2), domain_uuid("other", "abc", 1)})
+        == 3
+    )
+    assert mac_address("abc") == mac_address("abc") != mac_address("abd")

@@ -1,0 +1,341 @@
+"""The driver's small pieces that need no guest, most of them pure."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ecompute_server.hypervisor.interface import HypervisorError
+from ecompute_server.hypervisor.libvirt import binding, kvm
+from ecompute_server.hypervisor.libvirt.console import KEEP, ConsoleLog, tail
+from ecompute_server.hypervisor.libvirt.files import trim
+from ecompute_server.hypervisor.libvirt.layout import LONGEST_BASE, home_of, layout_of
+from ecompute_server.hypervisor.libvirt.link import MAX_WAITING, Link
+from ecompute_server.hypervisor.libvirt.network import outbound, walls, wrapper
+from ecompute_server.hypervisor.libvirt.network.forwards import Forwards, listed
+from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
+from ecompute_server.images.catalogue import Catalogue
+
+# Console
+
+
+def test_a_console_log_never_grows_beyond_its_bound_and_keeps_the_end(tmp_path: Path) -> None:
+    log = ConsoleLog(tmp_path / "console.log")
+    for number in range(3000):
+        log.append(f"line {number:06}\n".encode() * 10)
+        assert (tmp_path / "console.log").stat().st_size <= KEEP
+    assert tail(tmp_path / "console.log", 12) == b"line 002999\n"
+
+
+def test_a_console_log_goes_on_where_an_earlier_process_stopped(tmp_path: Path) -> None:
+    ConsoleLog(tmp_path / "log").append(b"before ")
+    ConsoleLog(tmp_path / "log").append(b"after")
+    assert tail(tmp_path / "log", 100) == b"before after"
+    assert (tmp_path / "log").stat().st_mode & 0o077 == 0
+
+
+def test_one_piece_larger_than_the_bound_is_cut(tmp_path: Path) -> None:
+    ConsoleLog(tmp_path / "log").append(b"a" * KEEP + b"end")
+    assert (tmp_path / "log").stat().st_size == KEEP
+    assert tail(tmp_path / "log", 3) == b"end"
+
+
+def test_a_console_that_never_was_is_empty(tmp_path: Path) -> None:
+    assert tail(tmp_path / "none", 10) == b""
+
+
+# Link
+
+
+def test_a_guest_that_reads_nothing_cannot_make_the_queue_grow(tmp_path: Path) -> None:
+    async def scene() -> int:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "s"))
+            listener.listen()
+            link = await Link.connect(tmp_path / "s", lambda data: None)
+            for _ in range(10 * MAX_WAITING):
+                link.send(b"x" * 65536)
+            waiting = link._outgoing.qsize()
+            await link.close()
+            return waiting
+
+    assert asyncio.run(scene()) <= MAX_WAITING
+
+
+# Walls
+
+FIB_TRIE = """\
+Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 127.0.0.0/8 2 0 2
+        |-- 127.0.0.1
+           /32 host LOCAL
+     +-- 192.0.2.0/24 2 0 2
+        |-- 192.0.2.7
+           /32 host LOCAL
+        |-- 192.0.2.255
+           /32 link BROADCAST
+Local:
+     |-- 192.0.2.7
+        /32 host LOCAL
+     |-- 198.51.100.1
+        /32 host LOCAL
+"""
+
+IF_INET6 = """\
+00000000000000000000000000000001 01 80 10 80       lo
+fe80000000000000000000fffe000001 02 40 20 80     eth0
+20010db8000000000000000000000007 02 40 00 80     eth0
+"""
+
+
+def test_every_address_of_the_host_is_prohibited() -> None:
+    commands = walls.batch(walls.local_v4(FIB_TRIE), walls.local_v6(IF_INET6)).splitlines()
+    assert commands[0] == "link set lo up"
+    prohibited = {command.removeprefix("route add prohibit ") for command in commands[1:]}
+    assert prohibited == {
+        *("192.0.2.7/32", "198.51.100.1/32", "169.254.0.0/16"),
+        *("2001:0db8:0000:0000:0000:0000:0000:0007/128", "fe80::/10", "::ffff:0:0/96"),
+    }
+
+
+def test_a_kernel_without_ipv6_gets_no_ipv6_commands() -> None:
+    assert ":" not in walls.batch(["192.0.2.7"], None)
+
+
+def test_the_walls_of_this_host_know_its_addresses() -> None:
+    """The kernel's own text, whatever its version, must be understood."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # a UDP connect sends nothing
+        except OSError:
+            pytest.skip("this host has no route")
+        ours = probe.getsockname()[0]
+    assert f"route add prohibit {ours}/32" in walls.for_this_host().splitlines()
+
+
+# Wrapper
+
+
+def test_the_wrapper_is_rewritten_only_when_qemu_or_its_text_changed(tmp_path: Path) -> None:
+    """libvirt looks at QEMU again whenever the file's change time moves."""
+    qemu = tmp_path / "qemu-system-x86_64"
+    qemu.write_text("#!/bin/sh\n")
+    emulator = wrapper.install(tmp_path / "e", qemu)
+    before = emulator.stat()
+    wrapper.install(tmp_path / "e", qemu)
+    assert (emulator.stat().st_ino, emulator.stat().st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
+    qemu.write_text("#!/bin/sh\n# upgraded\n")
+    wrapper.install(tmp_path / "e", qemu)
+    assert emulator.stat().st_ino != before.st_ino
+
+
+def test_a_question_of_libvirts_reaches_qemu_without_walls(tmp_path: Path) -> None:
+    qemu = tmp_path / "a qemu"
+    qemu.write_text('#!/bin/sh\necho "asked: $*"\n')
+    qemu.chmod(0o755)
+    emulator = wrapper.install(tmp_path / "e", qemu)
+    done = subprocess.run(
+        [emulator, "-S", "-machine", "none,accel=tcg"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "asked: -S -machine none,accel=tcg\n"
+
+
+@pytest.mark.skipif(os.getuid() != 0 and not Path("/proc/self/ns/user").exists(), reason="no user namespaces")
+def test_behind_the_wrapper_qemu_has_no_network_no_capability_and_holds_the_fifo(tmp_path: Path) -> None:
+    if subprocess.run(["unshare", "-rnm", "true"], capture_output=True).returncode != 0:
+        pytest.skip("this host allows no user namespaces")
+    machine = tmp_path / "m"
+    machine.mkdir()
+    (machine / "walls").write_text(walls.for_this_host())
+    os.mkfifo(machine / "alive")
+    qemu = tmp_path / "qemu"
+    qemu.write_text(
+        "#!/bin/sh\n"
+        "ls /sys/class/net 2>/dev/null | grep -c . >/dev/null; cat /proc/net/dev | tail -n +3 | cut -d: -f1\n"
+        "grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status\n"
+        "ls -l /proc/$$/fd | grep -c alive\n"
+        "cat /etc/resolv.conf; cat /proc/sys/net/ipv4/ip_unprivileged_port_start\n"
+        "ip route get 192.0.2.1 2>&1; ip route show type prohibit\n"
+    )
+    qemu.chmod(0o755)
+    emulator = wrapper.install(tmp_path / "e", qemu)
+    done = subprocess.run(
+        [emulator, "-machine", "pc"],
+        env={"ECOMPUTE_MACHINE": str(machine)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.split("\n")
+    assert lines[0].strip() == "lo"
+    assert [line.split()[1] for line in lines[1:4]] == ["0" * 16, "0" * 16, "1"]
+    assert lines[4] == "1"
+    assert "nameserver 10.0.3.3" in lines
+    assert "0" in lines
+    assert any("unreachable" in line for line in lines)
+    assert "prohibit 169.254.0.0/16 " in lines
+
+
+def test_qemu_does_not_start_when_its_walls_cannot_be_built(tmp_path: Path) -> None:
+    machine = tmp_path / "m"
+    machine.mkdir()
+    (machine / "walls").write_text("link set lo up\nroute add prohibit not-an-address\n")
+    os.mkfifo(machine / "alive")
+    qemu = tmp_path / "qemu"
+    qemu.write_text("#!/bin/sh\necho started\n")
+    qemu.chmod(0o755)
+    emulator = wrapper.install(tmp_path / "e", qemu)
+    done = subprocess.run(
+        [emulator, "-machine", "pc"], env={"ECOMPUTE_MACHINE": str(machine)}, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "started" not in done.stdout
+
+
+def test_slirp4netns_is_kept_from_the_hosts_loopback_and_in_its_sandbox() -> None:
+    command = outbound.command("slirp4netns", 42, exit_fd=5, ready_fd=6)
+    assert {"--disable-host-loopback", "--enable-sandbox", "--enable-seccomp"} <= set(command)
+    assert command[-2:] == ["42", "tap0"]
+
+
+# Forwards
+
+USERNET = """\
+Hub -1 (hostnet0):
+  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
+  TCP[ESTABLISHED]   29       127.0.0.1  22       10.0.2.15    22     0     0
+  TCP[HOST_FORWARD]  28       127.0.0.1    22       10.0.2.15    22     0     0
+  TCP[HOST_FORWARD]  27       127.0.0.1  8080       10.0.2.15  8080     0     0
+"""
+
+
+def test_the_monitors_list_of_forwards_is_understood() -> None:
+    assert listed(USERNET) == {22, 8080}
+
+
+def test_a_port_is_forwarded_once_however_many_ask() -> None:
+    asked: list[str] = []
+
+    async def ask(command: str) -> str:
+        asked.append(command)
+        await asyncio.sleep(0)
+        return ""
+
+    async def scene() -> None:
+        forwards = Forwards(ask)
+        await asyncio.gather(*(forwards.ensure(22) for _ in range(5)))
+
+    asyncio.run(scene())
+    assert asked == ["hostfwd_add hostnet0 tcp:127.0.0.1:22-:22"]
+
+
+def test_a_forward_that_an_earlier_process_made_is_taken_over_and_another_failure_is_told() -> None:
+    async def ask(command: str) -> str:
+        return USERNET if command == "info usernet" else "could not set up host forwarding rule\r\n"
+
+    async def scene() -> None:
+        forwards = Forwards(ask)
+        await forwards.ensure(8080)
+        with pytest.raises(HypervisorError, match="port 9000: could not set up"):
+            await forwards.ensure(9000)
+
+    asyncio.run(scene())
+
+
+# Layout and settings
+
+
+def test_the_short_name_is_short_and_the_same_in_every_process() -> None:
+    long = Path("/srv") / ("d" * 120) / "state"
+    for uid in (0, 1000):
+        layout = layout_of(long, uid=uid)
+        assert len(os.fsencode(layout.base)) <= LONGEST_BASE
+        assert layout == layout_of(long, uid=uid)
+    assert layout_of(Path("/srv/state"), uid=1000).base == home_of(Path("/srv/state"))
+
+
+@pytest.mark.parametrize("container", ["", ".", "..", "a/b", "-x", "a\nb", "x" * 64, "ü"])
+def test_an_id_that_is_no_harmless_file_name_is_refused(container: str) -> None:
+    with pytest.raises(HypervisorError):
+        layout_of(Path("/srv/state")).machine(container)
+
+
+@pytest.mark.parametrize("uri", ["qemu+ssh://host/system", "qemu://host/system", "xen:///system", ""])
+def test_an_address_on_another_host_is_refused(uri: str) -> None:
+    with pytest.raises(HypervisorError, match="not supported"):
+        LibvirtSettings(state=Path("/s"), find_image=lambda name, arch: None, uri=uri)
+
+
+# KVM
+
+
+def test_the_answer_on_kvm_is_remembered_for_the_same_boot_and_qemu_only(tmp_path: Path) -> None:
+    memory, key = tmp_path / "kvm.json", {"boot": "b", "qemu": "q"}
+    assert kvm.recall(memory, key) is None
+    kvm.remember(memory, key, kvm.Kvm.UNUSABLE)
+    assert kvm.recall(memory, key) is kvm.Kvm.UNUSABLE
+    assert kvm.recall(memory, {**key, "boot": "another"}) is None
+    memory.write_text("{broken")
+    assert kvm.recall(memory, key) is None
+
+
+@pytest.mark.parametrize(
+    ("program", "speaks"),
+    [
+        ("print('[0] Linux version 6.1', flush=True); import time; time.sleep(60)", True),
+        ("print('KVM: entry failed')", False),
+        ("raise SystemExit(134)", False),
+        ("import time; time.sleep(60)", False),
+    ],
+)
+def test_only_a_kernels_own_words_count_as_kvm(program: str, speaks: bool) -> None:
+    assert kvm.speaks([sys.executable, "-I", "-S", "-c", program], patience=1.0) is speaks
+
+
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+def test_the_kernel_of_the_trial_does_speak(arch: str, images: Path) -> None:
+    """Emulated, because KVM itself is nothing that a test can ask for."""
+    image, qemu = Catalogue(images).find("micro", arch), kvm.qemu_program(arch)
+    assert image is not None
+    assert qemu is not None
+    assert kvm.speaks(kvm.command(qemu, str(image.kernel), arch, accelerator="tcg"), patience=60)
+
+
+# Logs
+
+
+def test_a_log_that_grew_too_large_starts_again_and_others_are_left(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"x" * 100)
+        trim(log, 100)
+        assert log.stat().st_size == 100
+        writer.write(b"x")
+        trim(log, 100)
+        writer.write(b"next")
+    assert log.read_bytes() == b"next"
+    trim(tmp_path / "none", 1)
+
+
+# libvirt's words
+
+
+def test_a_failure_is_told_in_the_last_line_that_says_why() -> None:
+    text = (
+        "internal error: process exited while connecting to monitor: total 0\n"
+        "2026-01-01T00:00:00.000000Z qemu-system-x86_64: cannot set up guest memory 'pc.ram':"
+        " Cannot allocate memory\n"
+    )
+    assert binding.sentence(text) == (
+        "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory"
+    )
+    assert binding.sentence("") == "unknown error"
