@@ -152,7 +152,7 @@ def _observation(life: Life, seen: Observation) -> Step:
 
 
 def _off(status: Status) -> EffectKind:
-    # a guest that boots or has failed does not listen, and nobody was in it: asking first would only cost time
+    # a guest that boots or has failed does not listen, and nobody was in it: asking it would only cost time
     return EffectKind.POWER_OFF if status is Status.RUNNING else EffectKind.CUT_OFF
 
 

@@ -1,0 +1,121 @@
+"""Everything that the README shows is run as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ecompute_server.gateway.ports import can_bind_low_ports
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+SHELL = re.findall(r"```sh\n(.*?)```", README, re.S)
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+COMMANDS = re.findall(r"^    make (\w+)", README, re.M)
+
+
+def test_the_make_targets_are_there() -> None:
+    """Those that the README and CONTRIBUTING name."""
+    makefile = (ROOT / "Makefile").read_text()
+    named = COMMANDS + re.findall(r"^    make (\w+)", (ROOT / "CONTRIBUTING.md").read_text(), re.M)
+    assert {"demo", "test"} <= set(named)
+    assert {name for name in named if not re.search(rf"^{name}:", makefile, re.M)} == set()
+
+
+def test_the_places_are_there() -> None:
+    """Every file and folder of the table that lies in the repository."""
+    table = README.partition("## Where things are")[2].partition("##")[0]
+    named = re.findall(r"^\| `([^`~/][^`]*)`", table, re.M)
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A new user's world: a home with a key in it, the commands on the path, a port of one's own."""
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    key = tmp_path / ".ssh" / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "XDG_CACHE_HOME": cache,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "ECOMPUTE_SERVER_STATE": str(tmp_path / "state"),
+        "ECOMPUTE_SERVER_PORT": str(port),
+        "ECOMPUTE_SERVER_PORT_OFFSET": "0" if can_bind_low_ports() else "20000",
+    }
+
+
+def test_a_container_in_ten_lines(environment: dict[str, str], tmp_path: Path) -> None:
+    """The shell block and the Python block, and the printed line works as pasted."""
+    (shell,) = SHELL
+    assert "http://127.0.0.1:7780" in shell
+    shell = shell.replace(":7780", f":{environment['ECOMPUTE_SERVER_PORT']}")
+    assert "ecompute-server serve &\n" in shell
+    # as typed by hand, but waiting for the line by which serve says that it is ready
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)
+    shell = shell.replace("serve &\n", f"serve > {ready} &\nread -r _ < {ready}\n")
+    code = tmp_path / "ten.py"
+    code.write_text(PYTHON[0])
+    login = (
+        'command=$(grep ^ssh "$HOME/said")\n'
+        "set -- $command; shift\n"
+        'ssh -F none -i "$HOME/.ssh/id_ed25519" -o BatchMode=yes -o StrictHostKeyChecking=no'
+        ' -o UserKnownHostsFile=/dev/null "$@" echo logged-in\n'
+    )
+    script = f"set -e\n{shell}\npython {code} > $HOME/said\ncat $HOME/said\n{login}"
+    script += "kill -INT $!; wait $! || exit 1; ecompute-server down\n"
+    done = subprocess.run(
+        ["bash", "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^ssh (-p \d+ )?root@127\.77\.", done.stdout, re.M)
+    assert re.search(r"^aarch64\s*$", done.stdout, re.M)
+    assert re.search(r"^logged-in$", done.stdout, re.M)
+    assert "machine(s) ended" in done.stdout
+
+
+def test_the_same_without_any_machine(environment: dict[str, str]) -> None:
+    """On the simulated host."""
+    done = subprocess.run(
+        [sys.executable, "-c", PYTHON[1]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^aarch64\s*$", done.stdout, re.M)
+
+
+def test_the_simulated_server_of_its_own(environment: dict[str, str]) -> None:
+    """The command that the README names says that it is ready, and ends in order."""
+    (line,) = re.findall(r"`(ecompute-server serve --hypervisor simulated)`", README)
+    serve = subprocess.Popen(
+        shlex.split(line), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert serve.stdout is not None
+        assert serve.stdout.readline().startswith("ready ")
+        serve.send_signal(signal.SIGTERM)
+        serve.communicate(timeout=30)
+        assert serve.returncode == 0
+    finally:
+        if serve.poll() is None:
+            serve.kill()
+            serve.communicate()
