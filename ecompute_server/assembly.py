@@ -49,6 +49,9 @@ _log = get_logger(__name__)
 UP = frozenset({Status.PENDING, Status.INITIALIZING, Status.RUNNING})
 """The statuses in which a machine runs or is about to."""
 
+_LEAST_REAL_MEMORY_MB = 128
+"""The micro guest of amd64 does not boot with 96 MB, and an API that says 64 would only make it fail."""
+
 
 @frozen
 class Drivers:
@@ -170,10 +173,7 @@ async def open_services(
                     admit=parts.admit,
                     view=view,
                     clock=clock,
-                    bounds=Bounds(
-                        range(MEMORY_MB[0], settings.max_memory_mb + 1),
-                        range(STORAGE_GB[0], settings.max_storage_gb + 1),
-                    ),
+                    bounds=_bounds(settings),
                     default_image=settings.default_image,
                     max_containers_per_user=settings.max_containers_per_user,
                     max_ssh_keys_per_user=settings.max_ssh_keys_per_user,
@@ -184,6 +184,12 @@ async def open_services(
             addresses.close()
     finally:
         file.close()
+
+
+def _bounds(settings: Settings) -> Bounds:
+    real = settings.hypervisor == "libvirt"
+    least = settings.min_memory_mb or (_LEAST_REAL_MEMORY_MB if real else MEMORY_MB[0])
+    return Bounds(range(least, settings.max_memory_mb + 1), range(STORAGE_GB[0], settings.max_storage_gb + 1))
 
 
 async def _addresses(settings: Settings, meta: SqliteMeta, containers: SqliteContainers) -> AddressPlan:

@@ -46,6 +46,9 @@ class Settings:
         catalog.MAX_CONTAINERS_PER_USER, "Containers that a user may have."
     )
     max_ssh_keys_per_user: int = _setting(catalog.MAX_SSH_KEYS_PER_USER, "SSH keys that a user may have.")
+    min_memory_mb: int | None = _setting(
+        None, "Smallest memory of one container (default: what the images need to boot)."
+    )
     max_memory_mb: int = _setting(catalog.MEMORY_MB[-1], "Largest memory of one container.")
     max_storage_gb: int = _setting(catalog.STORAGE_GB[-1], "Largest storage of one container.")
     outbound: str | None = _setting(None, "Guests' way out: filtered or none (default: what works here).")
@@ -65,6 +68,8 @@ class Settings:
         _between("port_offset", self.port_offset, 0, 65535 - 8999)
         _between("max_containers_per_user", self.max_containers_per_user, 0, 1_000_000)
         _between("max_ssh_keys_per_user", self.max_ssh_keys_per_user, 0, 1_000_000)
+        if self.min_memory_mb is not None:
+            _between("min_memory_mb", self.min_memory_mb, catalog.MEMORY_MB[0], self.max_memory_mb)
         _between("max_memory_mb", self.max_memory_mb, catalog.MEMORY_MB[0], catalog.MEMORY_MB[-1])
         _between("max_storage_gb", self.max_storage_gb, catalog.STORAGE_GB[0], catalog.STORAGE_GB[-1])
         for name in ("boot_deadline", "stop_grace"):

@@ -10,10 +10,11 @@ from ecompute.contract.problems import Code, Fault
 from ecompute.contract.resources import Acknowledgement, Container, ContainerList
 from ecompute_server.core.lifecycle import Command
 from ecompute_server.core.record import ContainerRecord
-from ecompute_server.core.refusal import Refusal, invalid, not_found
+from ecompute_server.core.refusal import Refusal, invalid, not_found, unavailable
+from ecompute_server.gateway.interface import GatewayError
 from ecompute_server.store.interface import Duplicate, LimitReached
 
-from .call import Call
+from .call import Call, Services
 
 _ALPHABET = string.ascii_lowercase + string.digits
 _ID_LENGTH = 8
@@ -102,6 +103,13 @@ def _too_many(limit: int) -> Refusal:
     )
 
 
+def _address(services: Services) -> str:
+    try:
+        return services.addresses.take()
+    except GatewayError as error:
+        raise unavailable("There is no address left for another container.") from error
+
+
 def _new_record(call: Call[ask.CreateContainer], lines: tuple[str, ...]) -> ContainerRecord:
     request, services = call.request, call.services
     id_ = "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
@@ -120,7 +128,7 @@ def _new_record(call: Call[ask.CreateContainer], lines: tuple[str, ...]) -> Cont
         ssh_enabled=bool(request.ssh_enabled),
         authorized_keys=lines,
         created_at=int(services.clock()),
-        external_ip=services.addresses.take(),
+        external_ip=_address(services),
         ssh_host_key=services.keyring.host_key(id_).public,
         image=services.default_image,
     )

@@ -33,7 +33,6 @@ ALLOWED: dict[str, set[str]] = {
     "ecompute_server.guest.interface": {"ecompute.contract", "ecompute_server.core"},
     "ecompute_server.guest.checks": {"ecompute.contract", "ecompute_server.guest.interface"},
     "ecompute_server.guest.ssh": {"ecompute.contract", "ecompute_server.guest.interface"},
-    "ecompute_server.guest.keys": set(),
     "ecompute_server.guest.simulated": {
         "ecompute.contract",
         "ecompute_server.guest.interface",
@@ -65,9 +64,8 @@ ALLOWED: dict[str, set[str]] = {
         "ecompute_server.supervisor",
         "ecompute_server.identity",
         "ecompute_server.guest.interface",
-        "ecompute_server.guest.keys",
+        "ecompute_server.gateway.interface",
         "ecompute_server.store.interface",
-        "ecompute_server.http.problem",
         "ecompute_server.http.sockets",
     },
     "ecompute_server.http": {
