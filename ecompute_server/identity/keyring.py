@@ -13,26 +13,13 @@ from pathlib import Path
 
 from attrs import field, frozen
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+
+from ecompute_server.guest.keys import KeyPair, derive_key_pair
 
 
 class KeyringError(Exception):
     """The secret file cannot be used; `str()` is one sentence for the operator."""
-
-
-@frozen
-class KeyPair:
-    """An ed25519 key: the private half as OpenSSH's PEM text, the public half as one line."""
-
-    private: str = field(repr=False)
-    public: str
 
 
 @frozen
@@ -82,10 +69,7 @@ class Keyring:
         return HKDF(hashes.SHA256(), 32, salt=None, info=f"ecompute/{purpose}".encode()).derive(self._master)
 
     def _ssh_key(self, purpose: str, comment: str) -> KeyPair:
-        key = Ed25519PrivateKey.from_private_bytes(self._derive(purpose))
-        private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
-        public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-        return KeyPair(private, f"{public} {comment}")
+        return derive_key_pair(self._derive(purpose), comment)
 
 
 def _create(path: Path) -> None:

@@ -42,7 +42,9 @@ ALLOWED: dict[str, set[str]] = {
     "ecompute_server.gateway": {"ecompute.contract"},
     "ecompute_server.store.interface": {"ecompute.contract", "ecompute_server.core"},
     "ecompute_server.store": {"ecompute.contract", "ecompute_server.core"},
+    "ecompute_server.guest.keys": set(),
     "ecompute_server.identity": {
+        "ecompute_server.guest.keys",
         "ecompute.contract",
         "ecompute_server.core",
         "ecompute_server.store.interface",

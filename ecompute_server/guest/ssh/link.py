@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import asyncssh
 
@@ -17,6 +18,7 @@ from ecompute_server.guest.ssh.errors import FOREIGN, sentence
 from ecompute_server.guest.ssh.limits import READ, WINDOW, Limits
 from ecompute_server.guest.ssh.pressure import Pressure
 from ecompute_server.guest.ssh.process import SSHProcess
+from ecompute_server.guest.ssh.signals import VARIABLE, kill_command
 
 KEX = ["curve25519-sha256", "curve25519-sha256@libssh.org"]
 """No key exchange against quantum computers: it is the dearest there is for an emulated guest, and the bytes
@@ -63,6 +65,7 @@ class Link:
         self._processes: set[SSHProcess] = set()
         self._opening = 0
         self._retired = False
+        self._farewells: set[asyncio.Task[bool]] = set()
         self._idle: asyncio.TimerHandle | None = None
         self._pressure = Pressure(connection, limits.keepalive * limits.keepalive_count)
         lost.add_done_callback(self._lost)
@@ -123,33 +126,25 @@ class Link:
             NotOpened: the guest opened no channel; nothing was started.
             GuestError: the guest did not start it, or broke the connection meanwhile.
         """
-        made: list[SSHProcess] = []
-
-        def make() -> SSHProcess:
-            made.append(SSHProcess(self._pressure.clear, self._process_ended))
-            self._processes.add(made[0])
-            return made[0]
-
+        process = SSHProcess(self, has_terminal=terminal is not None)
         self._opening += 1
         self._settle()
-        starting = asyncio.create_task(self._create(make, command, terminal))
+        starting = asyncio.create_task(self._create(process, command, terminal))
         try:
             async with asyncio.timeout(self._limits.login):
                 await asyncio.shield(starting)
         except FOREIGN as error:
-            if isinstance(error, TimeoutError):
-                starting.add_done_callback(_hang_up_late)
-            if made:
-                raise GuestError(sentence(error)) from error
-            raise NotOpened(sentence(error)) from error
+            starting.add_done_callback(partial(self._abandoned, process))
+            kind = GuestError if process.has_channel else NotOpened
+            raise kind(sentence(error)) from error
         except asyncio.CancelledError:
             # asyncssh would leave the channel open, and the guest a process that nobody reads
-            starting.add_done_callback(_hang_up_late)
+            starting.add_done_callback(partial(self._abandoned, process))
             raise
         finally:
             self._opening -= 1
             self._settle()
-        return made[0]
+        return process
 
     def retire(self) -> None:
         """Take no new processes, and close with the last one that runs."""
@@ -161,12 +156,15 @@ class Link:
         self._retired = True
         if self._idle is not None:
             self._idle.cancel()
+        for farewell in self._farewells:
+            farewell.cancel()
         for process in list(self._processes):
             process.hang_up()
         self._connection.close()
 
     async def wait_closed(self) -> None:
-        """Returns when nothing of the connection is left."""
+        """Returns when nothing of the connection is left, after `hang_up`."""
+        await asyncio.gather(*self._farewells, return_exceptions=True)
         try:
             async with asyncio.timeout(_CLOSING):
                 await self._connection.wait_closed()
@@ -174,32 +172,59 @@ class Link:
             self._connection.abort()
             await self._connection.wait_closed()
 
-    async def _create(
-        self, make: Callable[[], SSHProcess], command: str | None, terminal: Terminal | None
-    ) -> SSHProcess:
-        _, process = await self._connection.create_session(
-            make,
+    # --- called by the processes
+
+    async def clear(self) -> None:
+        await self._pressure.clear()
+
+    async def kill(self, process: SSHProcess, name: str) -> bool:
+        command = kill_command(process.mark, name)
+        if command is None:
+            return False
+        try:
+            killer = await self.start(command, None)
+            try:
+                async with asyncio.timeout(self._limits.login):
+                    return await killer.wait() == 0
+            finally:
+                killer.hang_up()
+        except (GuestError, TimeoutError):
+            return False
+
+    def left(self, process: SSHProcess) -> None:
+        if not self._connection.is_closed():
+            task = asyncio.create_task(self.kill(process, "HUP"))
+            self._farewells.add(task)
+            task.add_done_callback(self._farewells.discard)
+
+    def ended(self, process: SSHProcess) -> None:
+        self._processes.discard(process)
+        self._settle()
+
+    # ---
+
+    async def _create(self, process: SSHProcess, command: str | None, terminal: Terminal | None) -> None:
+        def channel_opened() -> SSHProcess:
+            self._processes.add(process)
+            return process
+
+        await self._connection.create_session(
+            channel_opened,
             command,
             request_pty="force" if terminal else False,
             term_type=terminal.type if terminal else None,
             term_size=(terminal.cols, terminal.rows) if terminal else None,
-            env={},
+            env={VARIABLE: process.mark},
             send_env=[],
             encoding=None,
             window=WINDOW,
             max_pktsize=READ,
         )
-        assert isinstance(process, SSHProcess)
-        return process
 
     def _lost(self, _: asyncio.Future[None]) -> None:
         self._pressure.release()
         self._settle()
         self._gone(self)
-
-    def _process_ended(self, process: SSHProcess) -> None:
-        self._processes.discard(process)
-        self._settle()
 
     def _settle(self) -> None:
         """Have the timer run exactly while nothing uses the connection."""
@@ -210,8 +235,8 @@ class Link:
             return
         self._idle = self._loop.call_later(0 if self._retired else self._limits.idle, self.hang_up)
 
-
-def _hang_up_late(starting: asyncio.Task[SSHProcess]) -> None:
-    """Nobody waits for this process any more."""
-    if not starting.cancelled() and starting.exception() is None:
-        starting.result().hang_up()
+    def _abandoned(self, process: SSHProcess, starting: asyncio.Task[None]) -> None:
+        """Nobody waits any more for this process, which may have been started meanwhile."""
+        if not starting.cancelled() and starting.exception() is None:
+            process.hang_up()
+            self.left(process)

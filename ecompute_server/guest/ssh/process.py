@@ -5,13 +5,30 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import deque
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Protocol
 
 import asyncssh
 
 from ecompute_server.guest.interface import GuestLost, Stream
 from ecompute_server.guest.ssh.limits import HELD, READ, WRITE
+from ecompute_server.guest.ssh.signals import new_mark
+
+
+class Carrier(Protocol):
+    """The connection below a process."""
+
+    async def clear(self) -> None:
+        """Wait while the connection is full."""
+
+    async def kill(self, process: SSHProcess, name: str) -> bool:
+        """Send a signal past the channel, and tell whether it arrived."""
+
+    def left(self, process: SSHProcess) -> None:
+        """The process may still run, and nobody here wants it any more."""
+
+    def ended(self, process: SSHProcess) -> None:
+        """The channel is gone."""
 
 
 class SSHProcess(asyncssh.SSHClientSession[bytes]):
@@ -21,11 +38,13 @@ class SSHProcess(asyncssh.SSHClientSession[bytes]):
     one wait, at the same time.
     """
 
-    def __init__(self, clear: Callable[[], Awaitable[None]], ended: Callable[[SSHProcess], None]) -> None:
-        """`clear` waits while the connection below is full; `ended` is called when the channel is gone."""
-        self._clear = clear
-        self._ended = ended
+    def __init__(self, carrier: Carrier, *, has_terminal: bool) -> None:
+        self.mark = new_mark()
+        self._carrier = carrier
+        self._has_terminal = has_terminal
         self._channel: asyncssh.SSHClientChannel[bytes]
+        self.has_channel = False
+        """Whether the guest opened a channel for it; nothing can have been started before."""
         self._chunks: deque[tuple[Stream, bytes]] = deque()
         self._held = 0
         self._paused = False
@@ -57,7 +76,7 @@ class SSHProcess(asyncssh.SSHClientSession[bytes]):
 
     async def write(self, data: bytes) -> None:
         for start in range(0, len(data), WRITE):
-            await self._clear()
+            await self._carrier.clear()
             await self._writable.wait()
             if self._loss is not None:
                 raise self._loss
@@ -75,7 +94,10 @@ class SSHProcess(asyncssh.SSHClientSession[bytes]):
         self._channel.change_terminal_size(cols, rows)
 
     async def signal(self, name: str) -> None:
-        self._channel.send_signal(name)
+        if self._is_over:
+            return
+        if not await self._carrier.kill(self, name):
+            self._channel.send_signal(name)
 
     async def wait(self) -> int:
         await self._over.wait()
@@ -85,21 +107,27 @@ class SSHProcess(asyncssh.SSHClientSession[bytes]):
         return self._status
 
     async def close(self) -> None:
+        # when a channel closes an SSH server ends what has a terminal, and leaves all else running
+        was_running = not self._is_over
         self.hang_up()
+        if was_running and not self._has_terminal:
+            self._carrier.left(self)
 
     def hang_up(self) -> None:
-        """What `close` does, at once."""
-        if self._loss is None and self._status is None:
-            # an SSH server ends what has a terminal when the channel closes, and leaves the rest running
-            self._channel.send_signal("HUP")
+        """Close the channel at once; whoever waits for the process learns that it is lost."""
         self._lose(GuestLost("The process was hung up from this side."))
         # not `close`, which first waits for the guest to take all input
         self._channel.abort()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._loss is not None or self._status is not None
 
     # --- called by asyncssh
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self._channel = chan
+        self.has_channel = True
         chan.set_write_buffer_limits(high=HELD)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
@@ -136,7 +164,7 @@ class SSHProcess(asyncssh.SSHClientSession[bytes]):
         else:
             self._all_came = True
             self._lose(GuestLost("The process has ended."))
-        self._ended(self)
+        self._carrier.ended(self)
 
     def _set_status(self, status: int) -> None:
         self._status = status

@@ -93,3 +93,13 @@ def sentence(text: str) -> str:
     line = lines[-1]
     line = re.sub(r"^\d{4}-\d\d-\d\dT[\d:.]+Z ", "", line)
     return re.sub(r"[\x00-\x1f\x7f]", " ", line)[:500]
+
+
+def last_words(log: str) -> str:
+    """The last line of a QEMU's log that QEMU, or the wrapper on the way to it, printed; empty when none did.
+
+    libvirt writes the whole command into the same file, one argument a line, and notes the end.
+    """
+    told = log.rpartition("\n-msg timestamp=on")[2].splitlines()
+    told = [line for line in told if line.strip() and "shutting down, reason=" not in line]
+    return sentence(told[-1]) if told else ""

@@ -1,6 +1,6 @@
 """One connection to libvirt: blocking calls made in worker threads, events told to the event loop.
 
-Speaks of domains by name and nothing of containers.
+Speaks of domains by UUID and nothing of containers.
 
 The embedded driver may open a root once in a process's life, closed or not. So its handle stays with the
 process, and a later `Connection` to the same root takes it over; that nobody else uses it meanwhile is the
@@ -41,17 +41,16 @@ class End(Enum):
 class Ended:
     """The domain is gone and its process with it."""
 
-    domain: str
+    uuid: str
     end: End
 
 
 @frozen
 class Found:
-    """A domain that exists, with the metadata element of ours (empty when it has none)."""
+    """A domain that exists, with our element of its metadata."""
 
-    domain: str
+    uuid: str
     metadata: str
-    running: bool
 
 
 OnEnded = Callable[[Ended], None]
@@ -76,9 +75,9 @@ class Connection:
         loop = asyncio.get_running_loop()
 
         def told(connection: Any, domain: Any, event: int, detail: int, opaque: object) -> None:
-            # On libvirt's thread. The name is part of the object: asking for it calls nobody.
+            # On libvirt's thread. The UUID is part of the object: asking for it calls nobody.
             if event == self._libvirt.VIR_DOMAIN_EVENT_STOPPED:
-                ended = Ended(domain.name(), self._end(detail))
+                ended = Ended(domain.UUIDString(), self._end(detail))
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(on_ended, ended)
 
@@ -105,13 +104,23 @@ class Connection:
         }.get(detail, End.OTHER)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Blocking work in a thread of this connection's pool."""
+        """Blocking work in a thread of this connection's pool.
 
+        What was begun is waited for, also when the caller is cancelled: whoever undoes it must find it done.
+        """
+        begun = self._begin(work)
+        try:
+            return await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            await asyncio.wait([begun])
+            raise
+
+    def _begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
         def working() -> T:
             with reaper.SWEEPER.working():
                 return work()
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, working)
+        return asyncio.get_running_loop().run_in_executor(self._pool, working)
 
     async def create_paused(self, xml: str) -> None:
         """virDomainCreateXML, with the processors held: sockets can be connected before the first byte."""
@@ -120,27 +129,21 @@ class Connection:
             with binding.translated("libvirt did not start the machine"):
                 self._connection.createXML(xml, self._libvirt.VIR_DOMAIN_START_PAUSED)
 
-        creating = asyncio.ensure_future(self.run(create))
-        try:
-            await asyncio.shield(creating)
-        except asyncio.CancelledError:
-            # libvirt goes on regardless; whoever undoes this must find the domain there.
-            await asyncio.wait([creating])
-            raise
+        await self.run(create)
 
-    async def resume(self, domain: str) -> None:
+    async def resume(self, uuid: str) -> None:
         def resume() -> None:
             with binding.translated("libvirt did not let the machine run"):
-                self._connection.lookupByName(domain).resume()
+                self._connection.lookupByUUIDString(uuid).resume()
 
         await self.run(resume)
 
-    async def destroy(self, domain: str) -> None:
+    async def destroy(self, uuid: str) -> None:
         """virDomainDestroy: the process is gone when it returns. Nothing happens when no such domain is."""
 
         def destroy() -> None:
             try:
-                self._connection.lookupByName(domain).destroy()
+                self._connection.lookupByUUIDString(uuid).destroy()
             except self._libvirt.libvirtError as error:
                 gone = (self._libvirt.VIR_ERR_NO_DOMAIN, self._libvirt.VIR_ERR_OPERATION_INVALID)
                 if error.get_error_code() not in gone:
@@ -150,16 +153,16 @@ class Connection:
 
         await self.run(destroy)
 
-    async def shutdown(self, domain: str) -> None:
+    async def shutdown(self, uuid: str) -> None:
         """virDomainShutdown: presses the power button; the guest may ignore it."""
 
         def shutdown() -> None:
             with binding.translated("libvirt did not press the power button"):
-                self._connection.lookupByName(domain).shutdown()
+                self._connection.lookupByUUIDString(uuid).shutdown()
 
         await self.run(shutdown)
 
-    async def monitor(self, domain: str, command: str) -> str:
+    async def monitor(self, uuid: str, command: str) -> str:
         """One command of QEMU's human monitor, its answer as text: errors are texts too.
 
         Source: virDomainQemuMonitorCommand. libvirt marks the domain as tainted in its log, and that is all.
@@ -168,7 +171,7 @@ class Connection:
         def ask() -> str:
             qemu = binding.load_qemu()
             with binding.translated("QEMU's monitor did not answer"):
-                handle = self._connection.lookupByName(domain)
+                handle = self._connection.lookupByUUIDString(uuid)
                 answer: str = qemu.qemuMonitorCommand(
                     handle, command, qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
                 )
@@ -201,9 +204,7 @@ class Connection:
             self._libvirt.VIR_DOMAIN_PAUSED,
             self._libvirt.VIR_DOMAIN_PMSUSPENDED,
         )
-        if state not in alive:
-            return None
-        return Found(domain.name(), metadata, running=state != self._libvirt.VIR_DOMAIN_PAUSED)
+        return Found(domain.UUIDString(), metadata) if state in alive else None
 
     async def warm(self, emulator: str, qemu: str, machine: str, kind: str) -> None:
         """virConnectGetDomainCapabilities, which makes libvirt look at a QEMU now and not at the first
@@ -214,7 +215,8 @@ class Connection:
             with binding.translated(f"libvirt cannot use {emulator}"):
                 self._connection.getDomainCapabilities(emulator, qemu, machine, kind)
 
-        await self.run(ask)
+        # Not waited for at the end: it leaves nothing to undo.
+        await self._begin(ask)
 
     async def close(self) -> None:
         """Guests run on. Safe to call twice and after a failed `open`."""

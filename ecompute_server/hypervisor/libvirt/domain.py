@@ -6,7 +6,7 @@ new server process can tell which container and generation a running domain is.
 
 from __future__ import annotations
 
-import uuid
+import hashlib
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -23,7 +23,6 @@ NETDEV = "hostnet0"
 """The name libvirt gives the first network backend; forwards are asked of it."""
 
 QUOTA_PERIOD = 100_000
-_UUIDS = uuid.UUID("7f4a4d2e-6d43-5b0e-9d0b-2f3c2c1f5a11")
 
 ET.register_namespace("qemu", QEMU_URI)
 ET.register_namespace("ecompute", METADATA_URI)
@@ -67,24 +66,22 @@ class Host:
 
 
 def domain_name(container_id: str, generation: int) -> str:
-    """One name per generation, so that a late event of an older one can never be taken for a newer one's."""
+    """What operators see; libvirt names its files of the domain so."""
     return f"ecompute-{container_id}-{generation}"
-
-
-def domain_uuid(owner: str, container_id: str, generation: int) -> str:
-    return str(uuid.uuid5(_UUIDS, f"{owner}/{container_id}/{generation}"))
 
 
 def mac_address(container_id: str) -> str:
     """Locally administered and steady for a container. Each guest has a network of its own, so two equal
     ones could not meet.
     """
-    tail = uuid.uuid5(_UUIDS, container_id).bytes[:3]
+    tail = hashlib.sha256(container_id.encode()).digest()[:3]
     return "52:54:00:" + ":".join(f"{byte:02x}" for byte in tail)
 
 
-def domain_xml(spec: MachineSpec, boot: Boot, files: MachineFiles, host: Host) -> str:
+def domain_xml(spec: MachineSpec, boot: Boot, files: MachineFiles, host: Host, uuid: str) -> str:
     """The XML for `virDomainCreateXML`.
+
+    `uuid` is a fresh one for each start: by it an event is told from an older one of the same name.
 
     Raises:
         KeyError: no hardware is known for `spec.arch`.
@@ -92,7 +89,7 @@ def domain_xml(spec: MachineSpec, boot: Boot, files: MachineFiles, host: Host) -
     hardware = HARDWARE[spec.arch]
     root = ET.Element("domain", type="kvm" if host.kvm else "qemu")
     _text(root, "name", domain_name(spec.container_id, spec.generation))
-    _text(root, "uuid", domain_uuid(host.owner, spec.container_id, spec.generation))
+    _text(root, "uuid", uuid)
     metadata = ET.SubElement(root, "metadata")
     ET.SubElement(
         metadata,

@@ -14,6 +14,7 @@ import os
 import socket
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
+from uuid import uuid4
 
 from attrs import frozen
 
@@ -133,21 +134,20 @@ class LibvirtHypervisor:
         known = machine_from_metadata(found.metadata, opened.host.mark)
         if known is None:
             return
-        if not found.running:
-            # A start that its server did not live to finish: nobody was told of it, so it never was.
-            await opened.connection.destroy(found.domain)
+        files = self._layout.machine(known.container_id)
+        if not files.whole.exists():
+            # Its server did not live to finish the start: no caller was told that it succeeded.
+            await opened.connection.destroy(found.uuid)
             return
-        machine = LiveMachine(
-            known.container_id, known.generation, self._layout.machine(known.container_id), opened.observe
-        )
+        machine = LiveMachine(known.container_id, known.generation, found.uuid, files, opened.observe)
         machine.started = True
         self._enter(machine)
         try:
-            pid = opened.host.places.pid_of(machine.domain)
-            self._open_network(opened, machine, pid)
+            self._open_network(opened, machine, opened.host.places.pid_of(machine.name))
             await machine.attach(fresh=False)
-        except (OSError, HypervisorError):
-            # Without its sockets it can be ended and nothing else; the supervisor sees it silent.
+        except (OSError, HypervisorError) as error:
+            # It can be ended and nothing else; the supervisor sees it silent.
+            _log.warning("the machine of %s was found, but does not answer: %s", machine.container_id, error)
             await machine.detach()
 
     async def _warm(self, opened: _Opened, arch: str) -> None:
@@ -165,16 +165,16 @@ class LibvirtHypervisor:
             logs = [
                 log
                 for machine in self._machines.values()
-                for log in (machine.files.outbound_log, opened.host.places.log_of(machine.domain))
+                for log in (machine.files.outbound_log, opened.host.places.log_of(machine.name))
             ]
-            await asyncio.to_thread(lambda logs=logs: [trim(log, LARGEST_LOG) for log in logs])
+            await asyncio.to_thread(trim, logs, LARGEST_LOG)
 
     def _host(self, opened: _Opened, arch: str) -> Host:
         return host.host_for(arch, self._layout, opened.host)
 
     def _open_network(self, opened: _Opened, machine: LiveMachine, pid: int) -> None:
         async def ask(command: str) -> str:
-            return await opened.connection.monitor(machine.domain, command)
+            return await opened.connection.monitor(machine.uuid, command)
 
         machine.open_network(pid, ask)
         self._reaper.watch(pid)
@@ -188,7 +188,10 @@ class LibvirtHypervisor:
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        await asyncio.gather(*(machine.detach() for machine in self._machines.values()))
+        await asyncio.gather(
+            *(machine.farewell or machine.detach() for machine in self._machines.values()),
+            return_exceptions=True,
+        )
         self._machines.clear()
         self._domains.clear()
         self._reaper.close()
@@ -224,8 +227,9 @@ class LibvirtHypervisor:
     async def _start(self, opened: _Opened, spec: MachineSpec) -> None:
         files = self._layout.machine(spec.container_id)
         async with AsyncExitStack() as undo:
-            xml = await opened.connection.run(lambda: self._prepare(opened, spec, files, undo))
-            machine = LiveMachine(spec.container_id, spec.generation, files, opened.observe)
+            uuid = str(uuid4())
+            xml = await opened.connection.run(lambda: self._prepare(opened, spec, files, uuid, undo))
+            machine = LiveMachine(spec.container_id, spec.generation, uuid, files, opened.observe)
             machine.identity = spec.identity
             self._enter(machine)
             undo.push_async_callback(self._end, opened, machine)
@@ -234,7 +238,9 @@ class LibvirtHypervisor:
         if not machine.gone.is_set():
             self._spawn(machine.warm(SSH_PORT))
 
-    def _prepare(self, opened: _Opened, spec: MachineSpec, files: MachineFiles, undo: AsyncExitStack) -> str:
+    def _prepare(
+        self, opened: _Opened, spec: MachineSpec, files: MachineFiles, uuid: str, undo: AsyncExitStack
+    ) -> str:
         """The files of a machine about to start, and its XML. In a worker thread."""
         facts = self._host(opened, spec.arch)
         boot = self._find_boot(spec)
@@ -249,7 +255,7 @@ class LibvirtHypervisor:
                 stale.unlink(missing_ok=True)
             files.walls.write_text(walls.for_this_host())
             disks.make_fifo(files.alive, opened.host.owner)
-        return domain_xml(spec, boot, files, facts)
+        return domain_xml(spec, boot, files, facts, uuid)
 
     def _find_boot(self, spec: MachineSpec) -> Boot:
         try:
@@ -264,12 +270,21 @@ class LibvirtHypervisor:
         return disks.boot_of(image, self._layout)
 
     async def _boot(self, opened: _Opened, machine: LiveMachine, xml: str) -> None:
-        await opened.connection.create_paused(xml)
+        try:
+            await opened.connection.create_paused(xml)
+        except HypervisorError as error:
+            # Of a QEMU that ends at once libvirt sometimes knows only that it is gone.
+            words = await self._last_words(opened, machine)
+            if not words:
+                raise
+            raise HypervisorError(f"libvirt did not start the machine: {words}") from error
         with explained("The machine's sockets cannot be reached"):
             await machine.attach(fresh=True)
-        await opened.connection.resume(machine.domain)
-        pid = opened.host.places.pid_of(machine.domain)
+        await opened.connection.resume(machine.uuid)
+        pid = opened.host.places.pid_of(machine.name)
         self._open_network(opened, machine, pid)
+        if machine.gone.is_set():
+            raise HypervisorError("The machine ended as soon as it ran.")
         machine.tell(FactKind.STARTED)
         if self._settings.outbound != "none" and opened.host.network.outbound:
             program, files = opened.host.network.slirp4netns, machine.files
@@ -279,10 +294,11 @@ class LibvirtHypervisor:
                 )
             )
             self._reaper.watch(way_out)
+        machine.files.whole.touch()
 
     def _enter(self, machine: LiveMachine) -> None:
         self._machines[machine.container_id] = machine
-        self._domains[machine.domain] = machine
+        self._domains[machine.uuid] = machine
 
     async def stop(self, container_id: str, *, grace: float) -> None:
         opened = self._open()
@@ -300,7 +316,7 @@ class LibvirtHypervisor:
     async def _ask_to_end(self, opened: _Opened, machine: LiveMachine) -> None:
         if not machine.ask_poweroff():
             with contextlib.suppress(HypervisorError):
-                await opened.connection.shutdown(machine.domain)
+                await opened.connection.shutdown(machine.uuid)
 
     async def delete(self, container_id: str) -> None:
         opened = self._open()
@@ -314,7 +330,7 @@ class LibvirtHypervisor:
         """Cuts the machine off, whatever it is doing, and forgets it. Nobody is told."""
         machine.ending = True
         if not machine.gone.is_set():
-            await opened.connection.destroy(machine.domain)
+            await opened.connection.destroy(machine.uuid)
         await self._forget(opened, machine)
 
     async def _forget(self, opened: _Opened, machine: LiveMachine) -> None:
@@ -330,7 +346,7 @@ class LibvirtHypervisor:
         await machine.detach()
 
         def tidy() -> None:
-            for path in (*machine.files.of_one_run(), opened.host.places.log_of(machine.domain)):
+            for path in (*machine.files.of_one_run(), opened.host.places.log_of(machine.name)):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
 
@@ -338,11 +354,11 @@ class LibvirtHypervisor:
         # Last, so that until then whoever asks for this container waits for all of it.
         if self._machines.get(machine.container_id) is machine:
             del self._machines[machine.container_id]
-        self._domains.pop(machine.domain, None)
+        self._domains.pop(machine.uuid, None)
 
     def _ended(self, ended: Ended) -> None:
         """libvirt's word that a domain is gone. Those that are ended here are awaited where they are."""
-        machine = self._domains.get(ended.domain)
+        machine = self._domains.get(ended.uuid)
         opened = self._opened
         if machine is None or opened is None or machine.gone.is_set():
             return
@@ -352,13 +368,17 @@ class LibvirtHypervisor:
         self._spawn(self._tell_end(opened, machine, ended.end))
 
     async def _tell_end(self, opened: _Opened, machine: LiveMachine, end: End) -> None:
-        log = opened.host.places.log_of(machine.domain)
-        words = await opened.connection.run(lambda: probe.last_words(log))
+        words = await self._last_words(opened, machine)
         if end is End.POWERED_OFF:
             machine.tell(FactKind.STOPPED)
         else:
             machine.tell(FactKind.LOST, f"{end.value}{f' ({words})' if words else ''}")
         await self._forget(opened, machine)
+
+    async def _last_words(self, opened: _Opened, machine: LiveMachine) -> str:
+        log = opened.host.places.log_of(machine.name)
+        printed = await opened.connection.run(lambda: tail(log, 4096))
+        return binding.last_words(printed.decode(errors="replace"))
 
     # The guest
 

@@ -7,7 +7,7 @@ import errno
 import os
 import pwd
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from attrs import frozen
@@ -73,8 +73,9 @@ def give(path: Path, owner: Owner | None) -> None:
         os.chown(path, owner.uid, owner.gid)
 
 
-def trim(path: Path, bound: int) -> None:
-    """Empties a log that has passed its bound. Its writer appends, so it goes on at the front."""
-    with contextlib.suppress(OSError):
-        if path.stat().st_size > bound:
-            os.truncate(path, 0)
+def trim(logs: Iterable[Path], bound: int) -> None:
+    """Empties logs that have passed a bound. Their writers append, so they go on at the front."""
+    for log in logs:
+        with contextlib.suppress(OSError):
+            if log.stat().st_size > bound:
+                os.truncate(log, 0)

@@ -19,10 +19,11 @@ from ecompute_server.hypervisor.libvirt.network import wrapper
 from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
 
 QEMU_PACKAGES = {"amd64": "qemu-system-x86", "arm64": "qemu-system-arm"}
-WALLS_REMEDY = "sysctl -w user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1"
 SLIRP_REMEDY = "apt-get install slirp4netns"
 
-# Read by the embedded driver when it opens; https://gitlab.com/libvirt/libvirt/-/blob/master/src/qemu/qemu.conf.in
+# Read by the embedded driver when it opens; the keys are explained in libvirt's own qemu.conf. Ownership is
+# ours to set (files.give). libvirt's mount namespaces are of no use behind the wrapper, and its AppArmor
+# profiles do not let an emulator enter namespaces, which are the better wall.
 _QEMU_CONF = """\
 # Written by ecompute at every start of its server.
 stdio_handler = "file"
@@ -30,7 +31,8 @@ namespaces = []
 dynamic_ownership = 0
 remember_owner = 0
 seccomp_sandbox = 1
-{security}"""
+security_driver = "none"
+"""
 
 
 @frozen
@@ -82,7 +84,7 @@ def prepare(settings: LibvirtSettings, layout: Layout, owner: Owner | None) -> N
         if settings.uri == "embed":
             configuration = layout.root / "etc/qemu.conf"
             configuration.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            configuration.write_text(_QEMU_CONF.format(security=_security()))
+            configuration.write_text(_QEMU_CONF)
             if os.getuid() != 0:
                 # Where libvirt keeps what its users' drivers share; without this below HOME, if there is one.
                 runtime = layout.home / "runtime"
@@ -93,13 +95,6 @@ def prepare(settings: LibvirtSettings, layout: Layout, owner: Owner | None) -> N
             f"The user {QEMU_USER} cannot enter {layout.base.resolve()}: run the server where it may have a"
             " mount namespace of its own, or give `--state` a directory that others may pass through."
         )
-
-
-def _security() -> str:
-    """libvirt refuses to start a guest whose profile it cannot load, and warns when there is nothing."""
-    apparmor = Path("/sys/module/apparmor/parameters/enabled")
-    active = apparmor.exists() and apparmor.read_text().strip() == "Y"
-    return "" if active else 'security_driver = "none"\n'
 
 
 def _short_name(layout: Layout) -> None:
@@ -183,7 +178,7 @@ def network_of(settings: LibvirtSettings, owner: Owner | None) -> network.HostNe
     if not found.walls:
         raise NotReady(
             "Guests cannot be walled in, because this host allows no user namespaces"
-            f" ({found.walls_fault}): {WALLS_REMEDY}"
+            f" ({found.walls_fault}): {network.walls_remedy()}"
         )
     if settings.outbound == "filtered" and not found.outbound:
         raise NotReady(f"Guests have no way out: {outbound_fault(found)[0]}: {outbound_fault(found)[1]}")

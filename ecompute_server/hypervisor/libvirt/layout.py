@@ -6,7 +6,7 @@
       images/<name>-<arch>-<version>/   kernel and initrd where QEMU's user can read them
       blank/                       empty file systems that volumes are overlays of
       machines/<container id>/     all that belongs to one container
-      kvm.json                     whether KVM really runs guests here
+      kvm.json lock owner          whether KVM runs guests here; who holds the machines; whose they are
 
 The short name exists because a Unix socket's path has 108 bytes, of which libvirt needs about 45 below its
 root, and because QEMU runs as a user of its own when the server is root and may not walk through a state
@@ -67,12 +67,17 @@ class MachineFiles:
         return self.folder / "walls"
 
     @property
+    def whole(self) -> Path:
+        """There when the start came to its end; a machine found without it was left half-started."""
+        return self.folder / "whole"
+
+    @property
     def outbound_log(self) -> Path:
         return self.folder / "outbound.log"
 
     def of_one_run(self) -> tuple[Path, ...]:
         """What goes when the machine ends; volume and console log stay."""
-        return (self.agent, self.console, self.alive, self.walls, self.outbound_log)
+        return (self.agent, self.console, self.alive, self.walls, self.whole, self.outbound_log)
 
 
 @frozen

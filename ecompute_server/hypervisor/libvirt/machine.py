@@ -29,10 +29,13 @@ BETWEEN_IDENTITIES = 1.0
 class LiveMachine:
     """`ending` is set when the end was asked for and is nobody's news; `gone` when the domain is no more."""
 
-    def __init__(self, container_id: str, generation: int, files: MachineFiles, observe: Observe) -> None:
+    def __init__(
+        self, container_id: str, generation: int, uuid: str, files: MachineFiles, observe: Observe
+    ) -> None:
         self.container_id = container_id
         self.generation = generation
-        self.domain = domain_name(container_id, generation)
+        self.uuid = uuid
+        self.name = domain_name(container_id, generation)
         self.files = files
         self.identity: Identity | None = None
         self.ready = False

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ecompute_server.hypervisor.interface import Finding, HypervisorError, NotReady, Severity
 from ecompute_server.hypervisor.libvirt import binding, host, kvm
-from ecompute_server.hypervisor.libvirt.console import tail
 from ecompute_server.hypervisor.libvirt.domain import HARDWARE
 from ecompute_server.hypervisor.libvirt.files import QEMU_USER, Owner, qemu_owner
 from ecompute_server.hypervisor.libvirt.network import host as network
@@ -87,7 +86,7 @@ def _walls(found: network.HostNetwork) -> Finding:
         return _error("network walls", f"missing programs: {missing}", "apt-get install util-linux iproute2")
     if not found.walls:
         return _error(
-            "network walls", f"no user namespaces for guests: {found.walls_fault}", host.WALLS_REMEDY
+            "network walls", f"no user namespaces for guests: {found.walls_fault}", network.walls_remedy()
         )
     return _ok("network walls", "each guest gets a user and network namespace of its own")
 
@@ -131,10 +130,3 @@ def _space(state: Path) -> Finding:
     if free < LITTLE_SPACE:
         return _warning("disk space", detail, "make room, or choose another directory with --state")
     return _ok("disk space", detail)
-
-
-def last_words(log: Path) -> str:
-    """The last line of a QEMU's log that is QEMU's own, empty when there is none."""
-    lines = tail(log, 4096).decode(errors="replace").splitlines()
-    told = [line for line in lines if "qemu-system-" in line and not line.startswith("/")]
-    return binding.sentence(told[-1]) if told else ""

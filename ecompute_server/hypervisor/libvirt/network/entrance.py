@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import select
 import socket
 import subprocess
 import sys
@@ -96,6 +98,10 @@ class Entrance:
     def __init__(self, pid: int, *, idle: float = IDLE) -> None:
         self._pid = pid
         self._patience = idle
+        try:
+            self._process: int | None = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._process = None
         self._helper: _Helper | None = None
         self._turn = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
@@ -116,6 +122,7 @@ class Entrance:
             try:
                 if self._helper is None:
                     self._helper = await asyncio.to_thread(_Helper, self._pid)
+                    await self._prove(self._helper)
                 return await self._helper.make()
             except (OSError, EOFError, TimeoutError) as error:
                 self._let_go()
@@ -128,6 +135,14 @@ class Entrance:
                 raise
             finally:
                 self._idle = asyncio.get_running_loop().call_later(self._patience, self._let_go)
+
+    async def _prove(self, helper: _Helper) -> None:
+        """A helper that answers has entered some namespace; it was this machine's if its process still lives.
+        Else the number may have become another process's, perhaps one in the host's own network.
+        """
+        (await helper.make()).close()
+        if self._process is None or select.select([self._process], [], [], 0)[0]:
+            raise ProcessLookupError
 
     async def warm(self) -> None:
         """Starts the helper ahead of the first caller. Failures show when a socket is asked for."""
@@ -148,3 +163,6 @@ class Entrance:
                 self._idle.cancel()
             self._let_go()
         await asyncio.gather(*self._ending, return_exceptions=True)
+        process, self._process = self._process, None
+        if process is not None:
+            os.close(process)

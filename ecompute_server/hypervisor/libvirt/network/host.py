@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 from attrs import frozen
 
@@ -39,16 +41,46 @@ def look(owner: Owner | None) -> HostNetwork:
     missing = tuple(name for name in NEEDED if shutil.which(name, path=search) is None)
     return HostNetwork(
         missing_programs=missing,
-        walls_fault="" if "unshare" in missing else _walls_fault(owner),
+        walls_fault="" if missing else _walls_fault(owner),
         slirp4netns=shutil.which("slirp4netns", path=search) or "",
         tun_fault=_tun_fault(),
     )
 
 
+SWITCHES = {
+    "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),
+    "kernel/unprivileged_userns_clone": ("0", "1"),
+    "user/max_user_namespaces": ("0", "15000"),
+}
+"""Kernel settings that forbid user namespaces: the value that does, and one that does not."""
+
+
+def walls_remedy(proc: Path = Path("/proc/sys")) -> str:
+    """The command that allows user namespaces, as far as a setting forbids them."""
+    for name, (forbidding, allowing) in SWITCHES.items():
+        with contextlib.suppress(OSError):
+            if (proc / name).read_text().strip() == forbidding:
+                return f"sysctl -w {name.replace('/', '.')}={allowing}"
+    return "run the server where user namespaces are allowed (in a container: let it call unshare)"
+
+
 def _walls_fault(owner: Owner | None) -> str:
     try:
         tried = subprocess.run(
-            ["unshare", "--user", "--map-root-user", "--net", "--mount", "--", "true"],
+            # Not `true`: some hosts give the namespace and no right in it.
+            [
+                "unshare",
+                "--user",
+                "--map-root-user",
+                "--net",
+                "--mount",
+                "--",
+                "ip",
+                "link",
+                "set",
+                "lo",
+                "up",
+            ],
             user=owner.uid if owner else None,
             group=owner.gid if owner else None,
             extra_groups=[] if owner else None,
