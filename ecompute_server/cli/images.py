@@ -16,6 +16,8 @@ from ecompute_server.images.interface import Image, Progress, Report
 
 from .common import CommandError, Json, State
 
+_PERCENT = 100
+
 app = App(name="images", help="Guest images.")
 
 ArchOption = Annotated[str | None, Parameter(help="arm64 or amd64 (default: both).")]
@@ -77,10 +79,15 @@ def _reporter(arch: str) -> Report:
         new = progress.step != last_step
         if not new and (not terminal or now - last_time < 0.1):
             return
-        counted = f" {progress.done / 1e6:.1f} of {progress.total / 1e6:.1f} MB" if progress.total else ""
-        start = "\r\x1b[K" if terminal and not new else ("\n" if terminal and last_step else "")
-        print(f"{start}{arch}: {progress.step}{counted}", end="" if terminal else "\n", file=sys.stderr)
-        sys.stderr.flush()
+        start = ("\n" if new and last_step else "" if new else "\r\x1b[K") if terminal else ""
+        end = "" if terminal else "\n"
+        print(f"{start}{arch}: {progress.step}{_counted(progress)}", end=end, file=sys.stderr, flush=True)
         last_step, last_time = progress.step, now
 
     return report
+
+
+def _counted(progress: Progress) -> str:
+    if progress.total > _PERCENT:
+        return f" {progress.done / 1e6:.1f} of {progress.total / 1e6:.1f} MB"
+    return f" {progress.done} %" if progress.total and progress.done else ""

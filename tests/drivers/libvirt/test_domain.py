@@ -13,7 +13,6 @@ from ecompute_server.hypervisor.libvirt.domain import (
     Boot,
     Host,
     domain_name,
-    domain_uuid,
     domain_xml,
     mac_address,
     machine_from_metadata,
@@ -22,6 +21,7 @@ from ecompute_server.hypervisor.libvirt.layout import MachineFiles
 
 IDENTITY = Identity("name-of-guest", "f" * 32, "SECRET", ("ssh-ed25519 AAAA",), ("/root",))
 BOOT = Boot(Path("/i/kernel"), Path("/i/initrd"), 'console=ttyS0 quiet "a<b"')
+UUID = "0b0e5f0c-3b5f-4f0e-9d8a-1c2d3e4f5a6b"
 FILES = MachineFiles(Path("/m/abc"))
 
 
@@ -33,7 +33,7 @@ def element(
     arch: str = "amd64", *, kvm: bool = False, cpu_quota: bool = True, cpu_share: float = 2.0
 ) -> ET.Element:
     host = Host(Path("/e/qemu"), owner="mark", kvm=kvm, cpu_quota=cpu_quota)
-    return ET.fromstring(domain_xml(spec(arch, cpu_share), BOOT, FILES, host))
+    return ET.fromstring(domain_xml(spec(arch, cpu_share), BOOT, FILES, host, UUID))
 
 
 def test_an_amd64_machine_is_an_emulated_pc_with_every_cpu_feature() -> None:
@@ -126,11 +126,8 @@ def test_metadata_that_cannot_be_read_is_nobodys(text: str) -> None:
     assert machine_from_metadata(text, "mark") is None
 
 
-def test_names_uuids_and_addresses_are_steady_and_apart() -> None:
-    assert domain_name("abc", 1) != domain_name("abc", 2)
-    assert domain_uuid("mark", "abc", 1) == domain_uuid("mark", "abc", 1)
-    assert (
-        len({domain_uuid("mark", "abc", 1), domain_uuid("mark", "abc", 2), domain_uuid("other", "abc", 1)})
-        == 3
-    )
+def test_names_and_addresses_are_steady_and_apart() -> None:
+    assert element().findtext("uuid") == UUID
+    assert element().findtext("name") == domain_name("abc", 7) != domain_name("abc", 8)
     assert mac_address("abc") == mac_address("abc") != mac_address("abd")
+    assert mac_address("abc").startswith("52:54:00:")

@@ -217,6 +217,19 @@ def test_a_start_that_fails_leaves_nothing(drive: Drive, state: Path) -> None:
     assert [fact for fact in driver.facts if fact[2] != "started"] == []
 
 
+def test_a_start_that_its_server_did_not_live_to_finish_is_undone(drive: Drive, state: Path) -> None:
+    driver = drive(state, "--arch", "arm64")
+    driver.do("open")
+    driver.do("start", container="half1", generation=1)
+    driver.kill()
+    (home_of(state) / "machines/half1/whole").unlink()
+    driver = drive(state, "--arch", "arm64")
+    driver.do("open")
+    assert driver.do("machines") == []
+    assert gone(set(processes_of("guest=ecompute-half1-")))
+    driver.do("delete", container="half1")
+
+
 def ordinary_user() -> tuple[str, ...]:
     """How to run Python as somebody who is not root, from a process of root's."""
     for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):

@@ -19,6 +19,7 @@ from ecompute_server.hypervisor.libvirt.layout import LONGEST_BASE, home_of, lay
 from ecompute_server.hypervisor.libvirt.link import MAX_WAITING, Link
 from ecompute_server.hypervisor.libvirt.network import outbound, walls, wrapper
 from ecompute_server.hypervisor.libvirt.network.forwards import Forwards, listed
+from ecompute_server.hypervisor.libvirt.network.host import walls_remedy
 from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
 from ecompute_server.images.catalogue import Catalogue
 
@@ -120,6 +121,22 @@ def test_the_walls_of_this_host_know_its_addresses() -> None:
             pytest.skip("this host has no route")
         ours = probe.getsockname()[0]
     assert f"route add prohibit {ours}/32" in walls.for_this_host().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("kernel/apparmor_restrict_unprivileged_userns", "1", "apparmor_restrict_unprivileged_userns=0"),
+        ("user/max_user_namespaces", "0", "max_user_namespaces=15000"),
+        ("user/max_user_namespaces", "100", "where user namespaces are allowed"),
+    ],
+)
+def test_the_remedy_names_the_setting_that_is_in_the_way(
+    tmp_path: Path, name: str, value: str, remedy: str
+) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text(value + "\n")
+    assert remedy in walls_remedy(tmp_path)
 
 
 # Wrapper
@@ -317,13 +334,13 @@ def test_a_log_that_grew_too_large_starts_again_and_others_are_left(tmp_path: Pa
     log = tmp_path / "log"
     with log.open("ab", buffering=0) as writer:
         writer.write(b"x" * 100)
-        trim(log, 100)
+        trim([log], 100)
         assert log.stat().st_size == 100
         writer.write(b"x")
-        trim(log, 100)
+        trim([log], 100)
         writer.write(b"next")
     assert log.read_bytes() == b"next"
-    trim(tmp_path / "none", 1)
+    trim([tmp_path / "none"], 1)
 
 
 # libvirt's words
@@ -339,3 +356,24 @@ def test_a_failure_is_told_in_the_last_line_that_says_why() -> None:
         "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory"
     )
     assert binding.sentence("") == "unknown error"
+
+
+COMMAND = """\
+2026-01-01 00:00:00.000+0000: starting up libvirt version: 9.0.0
+LC_ALL=C \\
+-sandbox on \\
+-msg timestamp=on
+"""
+
+
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [
+        ("", ""),
+        ("2026-01-01 00:00:09.000+0000: shutting down, reason=crashed\n", ""),
+        ("2026-01-01T00:00:00.000000Z qemu-system-x86_64: no memory\n", "qemu-system-x86_64: no memory"),
+        ("RTNETLINK answers: Invalid argument\nCommand failed walls:4\n", "Command failed walls:4"),
+    ],
+)
+def test_the_last_words_of_a_log_are_not_libvirts(printed: str, words: str) -> None:
+    assert binding.last_words(COMMAND + printed) == words
