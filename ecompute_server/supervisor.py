@@ -172,7 +172,9 @@ class Supervisor:
         try:
             await self._hypervisor.start(self._spec(record))
         except HypervisorError as error:
-            await self._apply(record.id, Happening.BOOT_FAILED, effect.generation, str(error))
+            # the sentence is the operator's: it may name paths and programs of this host
+            _log.error("the machine did not start", container=record.id, reason=str(error))
+            await self._apply(record.id, Happening.BOOT_FAILED, effect.generation, _NO_START)
 
     async def _cut_off(self, record: ContainerRecord) -> None:
         if record.life.status is Status.FAILED:
@@ -262,6 +264,7 @@ class Supervisor:
             _log.error("a task of the supervisor failed", exc_info=task.exception())
 
 
+_NO_START = "The host could not start the machine; its operator finds the reason in the server's log."
 _BOOTING = frozenset({Status.PENDING, Status.INITIALIZING})
 _DOWN = frozenset({Status.STOPPED, Status.FAILED})
 _HAPPENINGS = {

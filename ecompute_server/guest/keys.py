@@ -28,7 +28,9 @@ def make_key_pair(comment: str) -> KeyPair:
 
 
 def derive_key_pair(seed: bytes, comment: str) -> KeyPair:
-    """The key that belongs to 32 secret bytes; always the same for the same ones."""
+    """The key that belongs to 32 secret bytes: always the same, though OpenSSH's private format has random
+    bytes in it, so that two texts of it differ.
+    """
     return _texts(Ed25519PrivateKey.from_private_bytes(seed), comment)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncssh
 
-FOREIGN = (asyncssh.Error, asyncssh.KeyImportError, OSError, TimeoutError)
+FOREIGN = (asyncssh.Error, OSError, TimeoutError)
 """All that a connection attempt can raise, cancellation and bugs apart."""
 
 _SENTENCES: tuple[tuple[type[BaseException], str], ...] = (
@@ -14,7 +14,6 @@ _SENTENCES: tuple[tuple[type[BaseException], str], ...] = (
     (asyncssh.ChannelOpenError, "The guest did not start the process."),
     (asyncssh.ConnectionLost, "The guest broke the connection."),
     (asyncssh.Error, "The guest's SSH server does not keep to the protocol."),
-    (asyncssh.KeyImportError, "The keys of this container cannot be read."),
     (TimeoutError, "The guest did not answer in time."),
     (OSError, "The connection to the guest broke."),
 )

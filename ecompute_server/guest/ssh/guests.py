@@ -13,7 +13,7 @@ from attrs import define
 from ecompute_server.guest.interface import GuestError, GuestProcess, Login, Terminal
 from ecompute_server.guest.ssh.banner import read_banner
 from ecompute_server.guest.ssh.limits import Limits
-from ecompute_server.guest.ssh.link import Link, NotOpened
+from ecompute_server.guest.ssh.link import Keys, Link, NotOpened
 
 SSH_PORT = 22
 
@@ -25,7 +25,7 @@ Connect = Callable[[str, int], Awaitable[socket.socket]]
 class _Entry:
     """A container's link, or the attempt to make it."""
 
-    login: Login
+    keys: Keys
     opening: asyncio.Task[Link]
 
     @property
@@ -40,9 +40,9 @@ class _Entry:
         if self.link is not None:
             self.link.retire()
 
-    def serves(self, login: Login) -> bool:
-        """Whether a process for this login can be tried here."""
-        if self.login != login:
+    def serves(self, keys: Keys) -> bool:
+        """Whether a process for these keys can be tried here."""
+        if self.keys != keys:
             return False
         return not self.opening.done() or (self.link is not None and self.link.is_open)
 
@@ -98,23 +98,30 @@ class SSHGuests:
         """A connection that may be used, and whether it was made for this call."""
         if self._closed:
             raise GuestError("The server is closing.")
+        keys = Keys.of(login)
         entry = self._entries.get(login.container_id)
-        is_new = entry is None or not entry.serves(login)
+        is_new = entry is None or not entry.serves(keys)
         if entry is None or is_new:
-            entry = self._renew(entry, login)
+            entry = self._renew(entry, login.container_id, keys)
         # one who leaves must not take the connection from the others who wait for it
         return await asyncio.shield(entry.opening), is_new
 
-    def _renew(self, old: _Entry | None, login: Login) -> _Entry:
-        entry = _Entry(login, asyncio.create_task(self._open(login)))
-        self._entries[login.container_id] = entry
-        entry.opening.add_done_callback(lambda opening: self._opened(entry))
+    def _renew(self, old: _Entry | None, container_id: str, keys: Keys) -> _Entry:
+        entry = _Entry(keys, asyncio.create_task(self._open(container_id, keys)))
+        self._entries[container_id] = entry
+
+        def opened(_: asyncio.Task[Link]) -> None:
+            if entry.link is None:
+                self._forget(container_id, entry)
+
+        entry.opening.add_done_callback(opened)
         if old is not None:
             old.opening.add_done_callback(lambda opening: old.retire())
         return entry
 
-    async def _open(self, login: Login) -> Link:
-        link = await Link.open(login, await self._reach(login.container_id), self._limits, self._gone)
+    async def _open(self, container_id: str, keys: Keys) -> Link:
+        connection = await self._reach(container_id)
+        link = await Link.open(container_id, keys, connection, self._limits, self._gone)
         self._links.add(link)
         return link
 
@@ -126,16 +133,12 @@ class SSHGuests:
             # what connects is not ours, and neither are its errors; each means the same here
             raise GuestError("The guest cannot be reached: no connection to its SSH port.") from error
 
-    def _opened(self, entry: _Entry) -> None:
-        if entry.link is None:
-            self._forget(entry)
-
     def _gone(self, link: Link) -> None:
         self._links.discard(link)
-        entry = self._entries.get(link.login.container_id)
+        entry = self._entries.get(link.container_id)
         if entry is not None and entry.link is link:
-            self._forget(entry)
+            self._forget(link.container_id, entry)
 
-    def _forget(self, entry: _Entry) -> None:
-        if self._entries.get(entry.login.container_id) is entry:
-            del self._entries[entry.login.container_id]
+    def _forget(self, container_id: str, entry: _Entry) -> None:
+        if self._entries.get(container_id) is entry:
+            del self._entries[container_id]

@@ -7,7 +7,8 @@ from attrs import frozen
 READ = 32 * 1024
 """Most that one read gives, and most that a guest is asked to send in one packet."""
 WINDOW = 128 * 1024
-"""What a guest may send of one process ahead of its reader (RFC 4254 §5.2)."""
+"""What a guest may send of one process ahead of its reader (RFC 4254 §5.2); asyncssh lets up to twice that
+come. More makes nothing faster: an emulated guest's encryption is the limit."""
 HELD = 64 * 1024
 """Output that waits for its reader before the window is closed."""
 WRITE = 32 * 1024

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 import asyncssh
+from attrs import field, frozen
 
 from ecompute_server.guest.interface import GuestError, Login, Terminal
 from ecompute_server.guest.ssh.errors import FOREIGN, sentence
@@ -35,6 +36,28 @@ class NotOpened(GuestError):
     """The guest opened no channel on this connection, so nothing was started; another one may help."""
 
 
+@frozen
+class Keys:
+    """A login's keys as they are used. Equal ones open the same; their texts may differ."""
+
+    host: asyncssh.SSHKey
+    client: asyncssh.SSHKey = field(eq=lambda key: key.public_data, repr=False)
+
+    @classmethod
+    def of(cls, login: Login) -> Keys:
+        """
+        Raises:
+            GuestError: a text is no key.
+        """
+        try:
+            return cls(
+                asyncssh.import_public_key(login.host_key), asyncssh.import_private_key(login.client_key)
+            )
+        except asyncssh.KeyImportError:
+            # without its cause, which might quote the text
+            raise GuestError("The keys of this container cannot be read.") from None
+
+
 class _Ear(asyncssh.SSHClient):
     """Hears the end of a connection."""
 
@@ -51,13 +74,13 @@ class Link:
 
     def __init__(
         self,
-        login: Login,
+        container_id: str,
         connection: asyncssh.SSHClientConnection,
         lost: asyncio.Future[None],
         limits: Limits,
         gone: Callable[[Link], None],
     ) -> None:
-        self.login = login
+        self.container_id = container_id
         self._gone = gone
         self._connection = connection
         self._limits = limits
@@ -73,7 +96,7 @@ class Link:
 
     @classmethod
     async def open(
-        cls, login: Login, sock: socket.socket, limits: Limits, gone: Callable[[Link], None]
+        cls, container_id: str, keys: Keys, sock: socket.socket, limits: Limits, gone: Callable[[Link], None]
     ) -> Link:
         """Log in as root over a connected socket, which the link owns from now on. `gone` is called when the
         connection is closed or broken.
@@ -89,12 +112,12 @@ class Link:
                     client_factory=lambda: ear,
                     # nothing of this host's own SSH set-up: no files, no agent, no other way to log in
                     config=None,
-                    known_hosts=([asyncssh.import_public_key(login.host_key)], [], []),
+                    known_hosts=([keys.host], [], []),
                     server_host_key_algs=HOST_KEYS,
                     x509_trusted_certs=None,
                     x509_trusted_cert_paths=[],
                     username="root",
-                    client_keys=[asyncssh.import_private_key(login.client_key)],
+                    client_keys=[keys.client],
                     client_username="root",
                     agent_path=None,
                     preferred_auth="publickey",
@@ -112,12 +135,17 @@ class Link:
             if isinstance(error, FOREIGN):
                 raise GuestError(sentence(error)) from error
             raise
-        return cls(login, connection, ear.lost, limits, gone)
+        return cls(container_id, connection, ear.lost, limits, gone)
 
     @property
     def is_open(self) -> bool:
         """Whether new processes may be tried here."""
-        return not self._retired and not self._connection.is_closed()
+        return not self._retired and self.is_connected
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is neither closed nor known as broken."""
+        return not self._connection.is_closed()
 
     async def start(self, command: str | None, terminal: Terminal | None) -> SSHProcess:
         """Start a process.
@@ -192,7 +220,7 @@ class Link:
             return False
 
     def left(self, process: SSHProcess) -> None:
-        if not self._connection.is_closed():
+        if self.is_connected:
             task = asyncio.create_task(self.kill(process, "HUP"))
             self._farewells.add(task)
             task.add_done_callback(self._farewells.discard)
@@ -231,7 +259,7 @@ class Link:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-        if self._processes or self._opening or self._connection.is_closed():
+        if self._processes or self._opening or not self.is_connected:
             return
         self._idle = self._loop.call_later(0 if self._retired else self._limits.idle, self.hang_up)
 

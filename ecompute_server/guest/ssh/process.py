@@ -18,6 +18,10 @@ from ecompute_server.guest.ssh.signals import new_mark
 class Carrier(Protocol):
     """The connection below a process."""
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is still there."""
+
     async def clear(self) -> None:
         """Wait while the connection is full."""
 
@@ -157,13 +161,12 @@ class SSHProcess(asyncssh.SSHClientSession[bytes]):
         self._set_status(128 + _signal_number(signal))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None:
-            self._lose(GuestLost("The connection to the guest broke."))
-        elif self._status is None:
+        if exc is None and self._loss is None and self._carrier.is_connected:
+            # the guest closed the channel in order; asyncssh may have kept the end of its output from us
+            self._all_came = True
             self._lose(GuestLost("The guest ended the process without saying how it went."))
         else:
-            self._all_came = True
-            self._lose(GuestLost("The process has ended."))
+            self._lose(GuestLost("The connection to the guest broke."))
         self._carrier.ended(self)
 
     def _set_status(self, status: int) -> None:

@@ -1,9 +1,9 @@
 """Signals for a process in a guest.
 
-SSH has a request for it (RFC 4254 §6.9), but the OpenSSH of Debian 12 refuses it for root, whose sessions have
-no second process for their privileges. So each process is marked in its environment, and a second session finds the mark and calls
-`kill`. The mark's name begins with `LC_` because that is what distributions let through (`AcceptEnv LANG
-LC_*`); where it does not get through, the request is what remains.
+SSH has a request for it (RFC 4254 §6.9), but the OpenSSH of Debian 12 refuses it for root, whose sessions
+have no second process for their privileges. So each process is marked in its environment, and a second
+session finds the mark and calls `kill`. The mark's name begins with `LC_` because that is what distributions
+let through (`AcceptEnv LANG LC_*`); where it does not get through, the request is what remains.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def new_mark() -> str:
 
 
 def kill_command(mark: str, name: str) -> str | None:
-    """A command that sends the signal to the marked process and its process group, and fails when it finds none.
-    There is no command for what cannot be a signal's name.
+    """A command that sends the signal to the marked process and its process group, and fails when there is
+    none. There is no command for what cannot be a signal's name.
 
     Of all that inherited the mark and lead a session, the oldest is the one that the SSH server started.
     """

@@ -372,7 +372,9 @@ class LibvirtHypervisor:
         if end is End.POWERED_OFF:
             machine.tell(FactKind.STOPPED)
         else:
-            machine.tell(FactKind.LOST, f"{end.value}{f' ({words})' if words else ''}")
+            # QEMU's words may name this host's paths; the reason is for the container's owner
+            _log.warning("the machine of %s is gone: %s (%s)", machine.container_id, end.value, words or "-")
+            machine.tell(FactKind.LOST, f"{end.value[0].upper()}{end.value[1:]}.")
         await self._forget(opened, machine)
 
     async def _last_words(self, opened: _Opened, machine: LiveMachine) -> str:

@@ -75,7 +75,8 @@ class LiveMachine:
         self._console = await Link.connect(self.files.console, log.append)
         self._agent = await Link.connect(self.files.agent, self._receive)
         if not fresh:
-            self._agent.send(agent.hello(self._conversation.ask()))
+            # an earlier connection may have ended in the middle of a line
+            self._agent.send(b"\n" + agent.hello(self._conversation.ask()))
         elif self.identity is not None:
             self._send_identity(self._conversation.configure(first=True))
 
@@ -124,11 +125,10 @@ class LiveMachine:
         )
 
     def ask_poweroff(self) -> bool:
-        """Whether there is an agent to ask; one that never said a word is not counted on."""
-        if self._agent is None or not self._heard:
-            return False
-        self._agent.send(agent.poweroff(self._conversation.next_number()))
-        return True
+        """Asks the agent, if there is one. False when it never said a word and should not be counted on."""
+        if self._agent is not None:
+            self._agent.send(agent.poweroff(self._conversation.next_number()))
+        return self._heard
 
     # The way in
 

@@ -1,8 +1,4 @@
-"""The promises that every hypervisor driver keeps, kept by this one with real guests.
-
-One is left to test_guests.py: that check wants a guest which still boots when its driver closes to become
-ready under the next one by itself. Here it waits for `start`, because a driver keeps no identity on disk.
-"""
+"""The promises that every hypervisor driver keeps, kept by this one with real guests."""
 
 from __future__ import annotations
 
@@ -11,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ecompute_server.hypervisor.checks import CHECKS, Check, check_machines_outlive_the_driver
+from ecompute_server.hypervisor.checks import CHECKS, Check
 
 from .conftest import end_all
 from .harness import Driver, Failed
-
-KEPT = [check for check in CHECKS if check is not check_machines_outlive_the_driver]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +23,7 @@ def driver(images: Path, place: Path) -> Iterator[Driver]:
     end_all(state)
 
 
-@pytest.mark.parametrize("check", KEPT, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 def test_keeps_its_promises(check: Check, driver: Driver) -> None:
     try:
         driver.do("check", name=check.__name__)
