@@ -9,8 +9,9 @@ import pytest
 
 import ecompute
 from ecompute_server.testing import RunningServer
+from examples.first_light import Person
 
-from .conftest import BOOT_SECONDS, Person, in_terminal
+from .conftest import BOOT_SECONDS, in_terminal
 
 MEMORY_MB = 192
 

@@ -13,8 +13,10 @@ import pytest
 
 import ecompute
 from ecompute_server.testing import RunningServer
+from examples.first_light import Person
+from examples.first_light import machine_processes as processes_of
 
-from .conftest import BOOT_SECONDS, Person, files_of, in_terminal, processes_of, real_server
+from .conftest import BOOT_SECONDS, files_of, in_terminal, real_server
 
 KINDS = {"nano": "aarch64", "tiny": "x86_64"}
 

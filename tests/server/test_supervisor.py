@@ -21,6 +21,7 @@ from ecompute_server.hypervisor.simulated import SimulatedHypervisor
 from ecompute_server.settings import Settings
 from ecompute_server.state import StateDirectory
 from ecompute_server.store.interface import Change
+from tests.server.records import record
 
 PATIENCE = 20.0
 
@@ -77,25 +78,6 @@ class World:
 
     async def machines(self) -> dict[str, int]:
         return {m.container_id: m.generation for m in await self.hypervisor.machines()}
-
-
-def record(id_: str = "aaaaaaaa", **more: object) -> ContainerRecord:
-    values = {
-        "id": id_,
-        "user_id": "u1",
-        "name": "box",
-        "instance_type": "nano",
-        "memory_mb": 512,
-        "storage_gb": 5,
-        "mount_paths": ("/root",),
-        "ssh_enabled": True,
-        "authorized_keys": ("ssh-ed25519 AAAA",),
-        "created_at": 1_700_000_000,
-        "external_ip": f"127.77.0.{ord(id_[0])}",
-        "ssh_host_key": "ssh-ed25519 BBBB",
-        "image": "micro",
-    }
-    return ContainerRecord(**{**values, **more})  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -182,9 +164,7 @@ def test_a_guest_that_never_answers_fails_with_a_reason(tmp_path: Path) -> None:
     play(scene)
 
 
-def test_a_boot_that_is_refused_fails_with_a_reason(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_boot_that_is_refused_fails_with_a_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A guest's own words are told; the hypervisor's are the operator's, in the log."""
 
     async def scene() -> None:

@@ -16,8 +16,8 @@ from ecompute_server.guest.keys import make_key_pair
 from ecompute_server.guest.ssh import SSHGuests
 from ecompute_server.images.build import ARCHES, build
 from ecompute_server.images.catalogue import default_cache
+from tests.images.plain_qemu import DEADLINE, Guest, make_identity, make_volume
 
-from ...images.plain_qemu import DEADLINE, Guest, make_identity, make_volume
 from .harness import connection_to
 
 CLIENT, OTHER = make_key_pair("server@box"), make_key_pair("somebody")

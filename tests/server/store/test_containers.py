@@ -16,25 +16,7 @@ from ecompute_server.core.record import ContainerRecord
 from ecompute_server.store.containers import SqliteContainers
 from ecompute_server.store.database import SqliteFile, StoreError
 from ecompute_server.store.interface import Change, Duplicate, LimitReached
-
-
-def record(id_: str = "aaaaaaaa", **more: object) -> ContainerRecord:
-    values = {
-        "id": id_,
-        "user_id": "u1",
-        "name": "box",
-        "instance_type": "nano",
-        "memory_mb": 512,
-        "storage_gb": 5,
-        "mount_paths": ("/root", "/srv/ä"),
-        "ssh_enabled": True,
-        "authorized_keys": ("ssh-ed25519 AAAA",),
-        "created_at": 1_700_000_000,
-        "external_ip": f"127.77.0.{ord(id_[0])}",
-        "ssh_host_key": "ssh-ed25519 BBBB",
-        "image": "micro",
-    }
-    return ContainerRecord(**{**values, **more})  # type: ignore[arg-type]
+from tests.server.records import record
 
 
 @pytest.fixture

@@ -1,0 +1,24 @@
+"""Records for tests of the server's inside."""
+
+from __future__ import annotations
+
+from ecompute_server.core.record import ContainerRecord
+
+
+def record(id_: str = "aaaaaaaa", **more: object) -> ContainerRecord:
+    values = {
+        "id": id_,
+        "user_id": "u1",
+        "name": "box",
+        "instance_type": "nano",
+        "memory_mb": 512,
+        "storage_gb": 5,
+        "mount_paths": ("/root", "/srv/ä"),
+        "ssh_enabled": True,
+        "authorized_keys": ("ssh-ed25519 AAAA",),
+        "created_at": 1_700_000_000,
+        "external_ip": f"127.77.0.{ord(id_[0])}",
+        "ssh_host_key": "ssh-ed25519 BBBB",
+        "image": "micro",
+    }
+    return ContainerRecord(**{**values, **more})  # type: ignore[arg-type]
