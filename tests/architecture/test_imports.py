@@ -77,6 +77,7 @@ ALLOWED: dict[str, set[str]] = {
         "ecompute_server.handlers",
     },
     "ecompute_server.testing": {"ecompute", "ecompute_server"},
+    "ecompute_server.pytest_plugin": {"ecompute", "ecompute_server.testing"},
     "ecompute_server": {"ecompute.contract", "ecompute_server"},
 }
 
@@ -90,8 +91,8 @@ DOORS = {
     "libvirt": {"ecompute_server.hypervisor.libvirt"},
     "asyncssh": {"ecompute_server.guest"},
     "sqlite_utils": {"ecompute_server.store"},
-    "starlette": {"ecompute_server.http", "ecompute_server.testing"},
-    "uvicorn": {"ecompute_server.http", "ecompute_server.testing"},
+    "starlette": {"ecompute_server.http", "ecompute_server.embedding"},
+    "uvicorn": {"ecompute_server.http"},
 }
 
 
