@@ -223,3 +223,11 @@ def test_without_its_packages_the_command_says_what_to_install(tmp_path: Path) -
     assert done.returncode == 1
     assert done.stderr.strip().endswith("pip install 'ecompute[server]'")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_without_libvirt_s_binding_serve_says_what_to_install(tmp_path: Path) -> None:
+    """One sentence; the simulated host goes without it."""
+    hidden = "import sys; sys.modules['libvirt'] = None; from ecompute_server.__main__ import main; main()"
+    command = [sys.executable, "-c", hidden, "serve", "--port", "0", "--state", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert "ecompute[libvirt]" in sentence(done)
