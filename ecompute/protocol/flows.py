@@ -308,7 +308,7 @@ def wait_until(id_: str, wanted: str, timeout: float, deadline: float, timing: T
             continue
         last, reason = told
         if last == Status.FAILED != wanted:
-            because = f": {one_line(reason)}" if reason else ""
+            because = f": {one_line(reason).rstrip('.')}" if reason else ""
             raise ContainerFailed(
                 f"Container {one_line(id_)} failed before it was {one_line(wanted)}{because}.",
                 container_id=id_,

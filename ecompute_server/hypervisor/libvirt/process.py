@@ -15,6 +15,7 @@ Three things of a process, not of a machine, that can be had only while it has o
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -31,6 +32,7 @@ CLONE_NEWNS = 0x0002_0000
 CLONE_NEWUSER = 0x1000_0000
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_BIND, MS_MOVE, MS_REC, MS_SLAVE = 0x1000, 0x2000, 0x4000, 1 << 19
+MNT_DETACH = 2
 PR_SET_CHILD_SUBREAPER = 36
 NS_GET_PARENT = 0xB702
 
@@ -51,9 +53,12 @@ def prepare_process(settings: LibvirtSettings) -> None:
     if threading.active_count() != 1:
         raise HypervisorError("prepare_process must be called while the process has one thread.")
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    layout = layout_of(settings.state)
+    if settings.uri == "qemu:///system" and os.getuid() == 0:
+        make_home(settings.state)
+        _bind_state_for_all(layout)
     if settings.uri != "embed":
         return
-    layout = layout_of(settings.state)
     hide = kvm.is_trap(settings)
     if os.getuid() != 0 and not hide:
         return
@@ -154,3 +159,23 @@ def _bind_state(layout: Layout) -> None:
     _mount("ecompute", ROOT_RUNTIME, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64k")
     layout.base.mkdir(mode=0o711)
     _mount(str(layout.home), layout.base, flags=MS_BIND)
+
+
+def _bind_state_for_all(layout: Layout) -> None:
+    # The system's libvirt daemon starts QEMU in the host's own mount namespace, so the short name must be
+    # there. It leads past the closed directories above the state for those who know its name, and stays
+    # until the host restarts, since guests may outlive this process.
+    with contextlib.suppress(FileNotFoundError):
+        if not layout.base.is_symlink() and layout.base.samefile(layout.home):
+            return
+    # whatever bears the name is left from a state directory that is gone
+    _libc.umount2(os.fsencode(layout.base), MNT_DETACH)
+    try:
+        layout.base.unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError):
+        layout.base.rmdir()
+    try:
+        layout.base.mkdir(mode=0o711, parents=True)
+        _mount(str(layout.home), layout.base, flags=MS_BIND)
+    except OSError as error:
+        raise HypervisorError(f"The short name {layout.base} cannot be made: {error.strerror}.") from error
