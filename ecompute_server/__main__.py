@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 _EXTRA = "server"
@@ -9,6 +10,10 @@ _EXTRA = "server"
 
 def main() -> None:
     """Run the command; without the packages that it needs, say how to install them."""
+    if sys.argv[1:2] == ["serve"]:
+        # until the server listens for them itself, both mean: leave in order, there is nothing to drain
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: sys.exit(0))
     try:
         _load_structlog_without_rich()
         from ecompute_server.cli import run

@@ -34,6 +34,10 @@ def get_logger(name: str) -> Any:
 
 def set_up(level: str) -> None:
     """Send the server's log, and warnings of the libraries below it, to standard error."""
+    if sys.stderr is None:
+        # started without one: there is nowhere to tell anything
+        logging.disable()
+        return
     terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()

@@ -18,6 +18,7 @@ from ecompute.contract import catalog
 from .core.presentation import DEFAULT_DOMAIN
 from .state import default_state_directory
 
+MAX_LIMIT = 1_000_000
 ENVIRONMENT_PREFIX = "ECOMPUTE_SERVER_"
 
 
@@ -66,8 +67,8 @@ class Settings:
             _one_of("outbound", self.outbound, ("filtered", "none"))
         _between("port", self.port, 0, 65535)
         _between("port_offset", self.port_offset, 0, 65535 - 8999)
-        _between("max_containers_per_user", self.max_containers_per_user, 0, 1_000_000)
-        _between("max_ssh_keys_per_user", self.max_ssh_keys_per_user, 0, 1_000_000)
+        _between("max_containers_per_user", self.max_containers_per_user, 0, MAX_LIMIT)
+        _between("max_ssh_keys_per_user", self.max_ssh_keys_per_user, 0, MAX_LIMIT)
         if self.min_memory_mb is not None:
             _between("min_memory_mb", self.min_memory_mb, catalog.MEMORY_MB[0], self.max_memory_mb)
         _between("max_memory_mb", self.max_memory_mb, catalog.MEMORY_MB[0], catalog.MEMORY_MB[-1])
@@ -102,6 +103,8 @@ def gather(
         variable = ENVIRONMENT_PREFIX + name.upper()
         if name not in said and variable in environment:
             said[name] = _convert(name, environment[variable], f"the environment variable {variable}")
+    if said.get("state") in ("", Path()):
+        raise SettingsError("The state directory must not be empty.")
     state = Path(said.get("state") or default_state_directory())
     path = file or Path(environment.get(ENVIRONMENT_PREFIX + "SETTINGS") or state / "settings.toml")
     from_file = _read_file(path, must_exist=file is not None)

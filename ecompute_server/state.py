@@ -37,6 +37,10 @@ class StateDirectory:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             rights = stat.S_IMODE(self.path.stat().st_mode)
+            if rights & 0o022 and any(self.path.iterdir()) and not self.database.exists():
+                raise StateError(
+                    f"Others may write to {self.path}, and it holds other things; give another one."
+                )
             if rights & 0o077:
                 self.path.chmod(0o700)
                 _log.warning("state directory tightened to 0700", path=str(self.path), was=oct(rights))
@@ -58,7 +62,10 @@ class StateDirectory:
         Raises:
             StateError: another server has it.
         """
-        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateError(f"The lock file {self.path}/lock cannot be used: {error.strerror}.") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

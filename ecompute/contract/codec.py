@@ -37,6 +37,15 @@ def _only(kind: type, words: str) -> Callable[[Any, Any], Any]:
     return check
 
 
+def _text(value: Any, _: Any) -> str:
+    if type(value) is not str:
+        raise _Shape("must be a text")
+    # JSON can write half of a surrogate pair, which no other encoding can (RFC 8259 §8.2)
+    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        raise _Shape("must be valid Unicode text")
+    return value
+
+
 def _number(value: Any, _: Any) -> float:
     if type(value) not in (int, float):
         raise _Shape("must be a number")
@@ -112,7 +121,7 @@ def _write_time(moment: datetime) -> str:
 
 def _make() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=True)
-    converter.register_structure_hook(str, _only(str, "a text"))
+    converter.register_structure_hook(str, _text)
     converter.register_structure_hook(int, _only(int, "an integer"))
     converter.register_structure_hook(bool, _only(bool, "true or false"))
     converter.register_structure_hook(float, _number)
@@ -194,7 +203,7 @@ def load_json(body: bytes) -> Any:
 
 def dump_json(data: Any) -> bytes:
     """Encode to compact UTF-8 JSON."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _request_fields(cls: type) -> tuple[RequestField, ...]:

@@ -105,11 +105,7 @@ def mount_path(value: str) -> str:
         raise Broken("must be an absolute path")
     if ".." in value.split("/"):
         raise Broken("must not hold '..'")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise Broken("must be valid Unicode text") from None
-    if size > catalog.MAX_MOUNT_PATH_BYTES:
+    if len(value.encode()) > catalog.MAX_MOUNT_PATH_BYTES:
         raise Broken(f"must have at most {catalog.MAX_MOUNT_PATH_BYTES} bytes")
     # POSIX gives exactly two leading slashes a meaning of their own, which normpath keeps
     path = "/" + posixpath.normpath(value).lstrip("/")

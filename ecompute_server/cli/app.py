@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 
@@ -30,10 +31,19 @@ def run() -> int:
     """Run the command of this process's arguments and give its exit status: 0, or 1 with a sentence."""
     try:
         status = app(result_action="return_value")
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except EXPECTED as error:
         print(f"ecompute-server: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
+    except UnicodeError:
+        print("ecompute-server: An argument or the input is not valid UTF-8 text.", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"ecompute-server: {error.strerror or error}.", file=sys.stderr)
+        # what could not be written out must not be tried again by the interpreter's end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except KeyboardInterrupt:
         return 130

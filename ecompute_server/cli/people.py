@@ -16,7 +16,7 @@ from ecompute.contract.scopes import Scope, ScopeError
 from ecompute_server.identity.accounts import hash_new_password, new_user
 from ecompute_server.identity.credentials import Credentials
 from ecompute_server.identity.keyring import Keyring
-from ecompute_server.settings import Settings
+from ecompute_server.settings import MAX_LIMIT, Settings
 from ecompute_server.state import StateDirectory
 from ecompute_server.store.containers import SqliteContainers
 from ecompute_server.store.database import SqliteFile
@@ -112,8 +112,8 @@ def limits(
         own = (None, None) if default else (found.max_containers, found.max_ssh_keys)
         containers = own[0] if max_containers is None else max_containers
         keys = own[1] if max_ssh_keys is None else max_ssh_keys
-        if (containers or 0) < 0 or (keys or 0) < 0:
-            raise CommandError("A limit must be 0 or more.")
+        if not all(0 <= (limit or 0) <= MAX_LIMIT for limit in (containers, keys)):
+            raise CommandError(f"A limit must be from 0 to {MAX_LIMIT}.")
         asyncio.run(users.update(attrs.evolve(found, max_containers=containers, max_ssh_keys=keys)))
     print(f"containers {_told(containers, chosen.max_containers_per_user)}")
     print(f"ssh-keys {_told(keys, chosen.max_ssh_keys_per_user)}")
@@ -136,8 +136,8 @@ def create(
     chosen = settings_of(state, settings)
     if expires not in EXPIRIES:
         raise CommandError(f"--expires must be one of: {', '.join(EXPIRIES)}.")
-    if not 1 <= len(name) <= 64:
-        raise CommandError("--name must have 1 to 64 characters.")
+    if not 1 <= len(name) <= 64 or not name.isprintable():
+        raise CommandError("--name must have 1 to 64 printable characters.")
     with open_file(chosen) as file:
         users, found = _find(file, user)
         now = time.time()
@@ -181,7 +181,7 @@ def _scopes(given: list[str] | None, user_id: str) -> dict[str, list[str]]:
             raise CommandError("A scope is given as SCOPE=ACTION,ACTION.")
         if Scope.parse(name).user_id != user_id:
             raise ScopeError("A token can only have scopes of its own user.")
-        scopes.setdefault(name, []).extend(action for action in actions.split(",") if action)
+        scopes.setdefault(name, []).extend(actions.split(","))
     return scopes
 
 

@@ -106,12 +106,17 @@ async def _serve(settings: Settings) -> int:
     return 0
 
 
-def down(*, state: State = None, settings: SettingsFile = None) -> int:
+def down(
+    *,
+    hypervisor: Annotated[str | None, Parameter(help="libvirt (default) or simulated.")] = None,
+    state: State = None,
+    settings: SettingsFile = None,
+) -> int:
     """End the machines that a stopped server left running; their mount paths stay.
 
     Refused while a server runs on the state. The next serve starts the containers that were to run.
     """
-    chosen = settings_of(state, settings)
+    chosen = settings_of(state, settings, hypervisor=hypervisor)
     logs.set_up("warning")
     assembly.prepare_process(chosen)
     ended = asyncio.run(_down(chosen))

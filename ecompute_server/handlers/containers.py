@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import string
 
@@ -37,13 +38,16 @@ async def create(call: Call[ask.CreateContainer]) -> Container:
         try:
             services.admit(record.type)
             await services.containers.create(record, limit=limit)
-        except LimitReached:
-            services.addresses.give_back(record.external_ip)
-            raise _too_many(limit) from None
         except Duplicate:
             # 36^8 ids make this next to impossible; the address stays taken, since somebody has it
             continue
-        except Refusal:
+        except LimitReached:
+            services.addresses.give_back(record.external_ip)
+            raise _too_many(limit) from None
+        except asyncio.CancelledError:
+            # the write goes on without its caller, and may well succeed
+            raise
+        except BaseException:
             services.addresses.give_back(record.external_ip)
             raise
         return services.view.container(record)

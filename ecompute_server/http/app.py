@@ -6,6 +6,7 @@ the body.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import Mapping
@@ -24,14 +25,18 @@ from ecompute.contract.endpoints import CHANNELS, ENDPOINTS
 from ecompute.contract.problems import Code, InvalidFields
 from ecompute_server.core.access import Caller, missing
 from ecompute_server.core.record import ContainerRecord
-from ecompute_server.core.refusal import Refusal, invalid, not_found
+from ecompute_server.core.refusal import Refusal, invalid, not_found, unavailable
 from ecompute_server.handlers import CHANNEL_HANDLERS, HANDLERS
 from ecompute_server.handlers.call import Call, Services
 from ecompute_server.logs import get_logger
+from ecompute_server.store.interface import StoreUnavailable
 
 from . import responses
 from .reading import bearer, json_body, read_body
 from .sockets import CloseCode, Socket, SocketClosed
+
+MAX_HEADER_BYTES = 32 * 1024
+DRAIN_SECONDS = 5.0
 
 _log = get_logger(__name__)
 
@@ -62,6 +67,11 @@ class Api:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = secrets.token_hex(8)
+        if scope["type"] == "websocket":
+            # the query may hold a credential; the HTTP server logs its own scope, so the query leaves that
+            # one
+            seen, scope = scope, dict(scope)
+            seen["query_string"] = b""
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in (
@@ -84,6 +94,7 @@ class Api:
             await send(message)
 
         try:
+            self._admit(scope)
             await self._router(scope, receive, send_once)
             return
         except Refusal as refusal:
@@ -92,6 +103,13 @@ class Api:
             answer = responses.error(invalid(error.faults))
         except (ClientDisconnect, SocketClosed):
             return
+        except StoreUnavailable as error:
+            _log.error("the store cannot write", reason=str(error))
+            answer = responses.error(unavailable("The server cannot store anything at the moment."))
+        except asyncio.CancelledError:
+            if started or not self._draining:
+                raise
+            answer = responses.error(_going_away())
         except Exception:
             _log.exception("a request failed", path=scope.get("path"))
             answer = responses.error(Refusal(Code.INTERNAL, "Something went wrong on the server's side."))
@@ -101,6 +119,13 @@ class Api:
             await WebSocket(scope, receive, send).send_denial_response(answer)
         else:
             await answer(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> None:
+        if self._draining:
+            raise _going_away()
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            message = f"The headers are larger than {MAX_HEADER_BYTES} bytes."
+            raise Refusal(Code.INVALID_REQUEST, message, headers={"Connection": "close"})
 
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise not_found()
@@ -138,8 +163,6 @@ class Api:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             websocket = WebSocket(scope, receive, send)
             call = self._opening(row, websocket)
-            # the query may hold a credential, which must not reach the log of the HTTP server
-            scope["query_string"] = b""
             converse = await CHANNEL_HANDLERS[row.name](call)
             await websocket.accept()
             socket = Socket(websocket)
@@ -159,6 +182,9 @@ class Api:
 
     def _opening(self, row: Channel[Any, Any], connection: HTTPConnection) -> Call[Any]:
         caller = self._authorise(row, connection)
+        origin = connection.headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != connection.headers.get("host"):
+            raise Refusal(Code.FORBIDDEN, "A page of another origin may not open this.")
         container = self._container(row, connection, caller)
         asked: Any = codec.read_request(
             _CHANNEL_REQUESTS[row.name], connection.path_params, {}, self._services.bounds
@@ -175,10 +201,21 @@ class Api:
 
         return _Asgi(serve)
 
+    def take_no_more(self) -> None:
+        """Answer every new request with 503 from now on."""
+        self._draining = True
+
     async def drain(self) -> None:
-        """Say goodbye on every WebSocket; new requests are still answered."""
-        for socket in list(self._sockets):
-            await socket.close(CloseCode.GOING_AWAY)
+        """Take no new work and say goodbye on every WebSocket.
+
+        Takes at most some seconds: who does not read is left to whoever closes the connections then.
+        """
+        self.take_no_more()
+        goodbyes = [asyncio.create_task(socket.close(CloseCode.GOING_AWAY)) for socket in self._sockets]
+        if goodbyes:
+            _, late = await asyncio.wait(goodbyes, timeout=DRAIN_SECONDS)
+            for goodbye in late:
+                goodbye.cancel()
 
     # --- what every row checks
     # ------------------------------------------------------------------------------------
@@ -221,6 +258,10 @@ class _Asgi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._serve(scope, receive, send)
+
+
+def _going_away() -> Refusal:
+    return unavailable("The server is shutting down.")
 
 
 def _wrong_method(allowed: list[str]) -> Refusal:

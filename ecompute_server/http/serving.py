@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from .app import Api
+from .protocols import HttpProtocol, WebSocketProtocol
 
 PING_SECONDS = 30.0
 _MAX_HEADER_BYTES = 32 * 1024
@@ -45,6 +46,8 @@ def listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise ListenError(f"Cannot listen on {host} port {port}: {error.strerror}.") from None
+    except UnicodeError:
+        raise ListenError("The address to listen on is no host name.") from None
     listener.setblocking(False)
     return listener
 
@@ -69,9 +72,9 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             api,
             # h11 bounds the size of a request's head, httptools does not
-            http="h11",
+            http=HttpProtocol,
             h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
-            ws="wsproto",
+            ws=WebSocketProtocol,
             ws_max_size=_MAX_MESSAGE_BYTES,
             ws_per_message_deflate=False,
             ws_ping_interval=PING_SECONDS,
@@ -80,7 +83,7 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=5,
             backlog=_BACKLOG,
         )
         super().__init__(config)
@@ -96,6 +99,10 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._tell_started()
 
+    def take_no_more(self) -> None:
+        """Answer every new request with 503 from now on."""
+        self._api.take_no_more()
+
     async def stop(self) -> None:
         """Say goodbye on the WebSockets, finish the requests under way, and let `serve` return."""
         await self._api.drain()
@@ -109,8 +116,11 @@ async def serve_until_signal(server: Server, listener: socket.socket) -> None:
 
     def stop() -> None:
         if stopping:
-            server.force_exit = True
-        stopping.append(asyncio.ensure_future(server.stop()))
+            server.force_exit = server.should_exit = True
+            stopping[0].cancel()
+        else:
+            server.take_no_more()
+            stopping.append(asyncio.ensure_future(server.stop()))
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
@@ -119,4 +129,4 @@ async def serve_until_signal(server: Server, listener: socket.socket) -> None:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-        await asyncio.gather(*stopping)
+        await asyncio.gather(*stopping, return_exceptions=True)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
+from .interface import StoreUnavailable
 from .schema import migrations
 
 T = TypeVar("T")
@@ -69,6 +70,8 @@ class SqliteFile:
             try:
                 with _transaction(self._writing) as db:
                     result = change(db)
+            except sqlite3.OperationalError as error:
+                loop.call_soon_threadsafe(fail, StoreUnavailable(str(error)))
             except BaseException as error:
                 loop.call_soon_threadsafe(fail, error)
             else:

@@ -19,6 +19,12 @@ class LimitReached(Exception):
     """The user has as many of these as allowed."""
 
 
+class StoreUnavailable(Exception):
+    """Nothing can be written at the moment (full disk, locked or read-only file); `str()` is for the
+    operator.
+    """
+
+
 class Duplicate(Exception):
     """The same thing is there already."""
 

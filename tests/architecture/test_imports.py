@@ -75,6 +75,7 @@ ALLOWED: dict[str, set[str]] = {
         "ecompute_server.core",
         "ecompute_server.identity",
         "ecompute_server.handlers",
+        "ecompute_server.store.interface",
     },
     "ecompute_server.testing": {"ecompute", "ecompute_server"},
     "ecompute_server.pytest_plugin": {"ecompute", "ecompute_server.testing"},
