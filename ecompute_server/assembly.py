@@ -140,10 +140,9 @@ async def open_services(
     file = SqliteFile(state.database)
     try:
         containers = SqliteContainers(file)
-        _warn_of_closed_ports(settings)
         addresses = await _addresses(settings, SqliteMeta(file), containers)
         try:
-            view = View(settings.domain, settings.port_offset)
+            view = View(settings.domain, settings.port_offset, _reachable(settings))
             broadcast = Broadcast(view, containers.of_user)
             containers.listen(lambda change: broadcast.publish(change.before, change.after))
             people = Recipes(keyring, view)
@@ -206,10 +205,12 @@ async def _addresses(settings: Settings, meta: SqliteMeta, containers: SqliteCon
     return plan
 
 
-def _warn_of_closed_ports(settings: Settings) -> None:
+def _reachable(settings: Settings) -> bool:
     finding = _port_finding(settings)
-    if settings.hypervisor == "libvirt" and finding.severity is not Severity.OK:
+    closed = settings.hypervisor == "libvirt" and finding.severity is not Severity.OK
+    if closed:
         _log.warning(f"ports under 1024 {finding.detail}")
+    return not closed
 
 
 @frozen
@@ -297,6 +298,6 @@ def _port_finding(settings: Settings) -> Finding:
     return Finding(
         "ports under 1024",
         Severity.WARNING,
-        "may not be bound: containers' SSH is not reachable; set port_offset (for example 20000)",
+        "may not be bound: containers' SSH is not reachable; serve with --port-offset 20000",
         "sysctl -w net.ipv4.ip_unprivileged_port_start=0",
     )

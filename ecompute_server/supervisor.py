@@ -107,6 +107,7 @@ class Supervisor:
     def _committed(self, change: Change) -> None:
         for effect in change.effects:
             self._enqueue(effect)
+        _tell(change)
         record = change.after
         if record is not None and (record.life.deleted or record.life.status not in _BOOTING):
             self._forget_boot(record.id)
@@ -262,6 +263,14 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("a task of the supervisor failed", exc_info=task.exception())
+
+
+def _tell(change: Change) -> None:
+    before, after = change.before, change.after
+    if after is None or (before is not None and before.life == after.life):
+        return
+    status = "deleted" if after.life.deleted else str(after.life.status)
+    _log.info("container is " + status, container=after.id, user=after.user_id)
 
 
 _NO_START = "The host could not start the machine; its operator finds the reason in the server's log."

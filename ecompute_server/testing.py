@@ -32,7 +32,7 @@ from .identity.keyring import Keyring
 from .settings import Settings, gather
 from .state import StateDirectory
 from .store.database import SqliteFile
-from .store.interface import User
+from .store.interface import Duplicate, User
 from .store.people import SqliteTokens, SqliteUsers
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ class RunningServer:
         user = people.find("alice") or people.add("alice", None)
         self.user_id = user.id
         self.token = people.session(user)
+
+    def __repr__(self) -> str:
+        return f"<RunningServer {self.url}>"
 
     def client(self, token: str | None = None) -> Client:
         """A client of the library with this user's session, or with another token."""
@@ -101,7 +104,10 @@ class People:
         # no hash is made where no password is asked for: one takes longer than everything else here
         now = time.time()
         user = account(name, "", now=now) if password is None else new_user(name, password, now=now)
-        self._loop.call(self._users.add(user))
+        try:
+            self._loop.call(self._users.add(user))
+        except Duplicate:
+            raise ValueError(f"there is a user named {name} already") from None
         return user
 
     def find(self, name: str) -> User | None:

@@ -63,7 +63,11 @@ class Server:
             options += ["--port-offset", "20000"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.command, "serve", *options], stdout=subprocess.PIPE, stderr=log, text=True
+                [*self.command, "serve", *options],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # a Ctrl-C is for the demonstration, which ends the server in order
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -101,7 +105,7 @@ class Server:
     def resident_mb(self) -> float:
         assert self.process is not None
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
+        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024 / 1e6
 
 
 def may_bind_low_ports() -> bool:
@@ -214,12 +218,10 @@ def boot_both(
             boxes["tiny"] = await asynchronous.containers.wait(made.id, "running", timeout=120)
             times.note("create → running", "tiny", time.monotonic() - started)
 
-    thread = threading.Thread(target=nano)
+    thread = threading.Thread(target=nano, daemon=True)
     thread.start()
-    try:
-        asyncio.run(tiny())
-    finally:
-        thread.join()
+    asyncio.run(tiny())
+    thread.join()
     if faults:
         raise faults[0]
     return [boxes[name] for name in KINDS]
@@ -364,7 +366,7 @@ def demonstrate(state: Path, folder: Path) -> None:
         with ecompute.Client(token=login(server.url), base_url=server.url) as client:
             clear_away(client, boxes, times, state)
         say("nothing is left of the deleted containers")
-    except BaseException:
+    except Exception:
         tell_consoles(server)
         raise
     finally:
@@ -405,6 +407,9 @@ def main() -> int:
         except (Failed, ecompute.Error, subprocess.SubprocessError) as error:
             print(f"demo: failed: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print("demo: interrupted; its server and machines are ended", file=sys.stderr)
+            return 130
     print(f"demo: {time.monotonic() - started:.0f} s in all")
     print("demo: ok")
     return 0

@@ -86,7 +86,7 @@ def test_a_container_in_ten_lines(environment: dict[str, str], tmp_path: Path) -
     assert re.search(r"^ssh (-p \d+ )?root@127\.77\.", done.stdout, re.M)
     assert re.search(r"^aarch64\s*$", done.stdout, re.M)
     assert re.search(r"^logged-in$", done.stdout, re.M)
-    assert "machine(s) ended" in done.stdout
+    assert "machine ended" in done.stdout
 
 
 def test_the_same_without_any_machine(environment: dict[str, str]) -> None:

@@ -38,6 +38,8 @@ class PublicKey:
             PublicKeyError: several lines, options in front, an unknown type, or a blob that is no such key.
         """
         line = text.strip(" \t\r\n")
+        if "PRIVATE KEY-----" in line:
+            raise PublicKeyError("is a private key; give the public one, from the .pub file")
         if any((ord(c) < 32 and c != "\t") or ord(c) in (0x7F, 0x85, 0x2028, 0x2029) for c in line):
             raise PublicKeyError("must be a single line without control characters")
         if len(line) > _MAX_LINE:

@@ -76,9 +76,14 @@ class Scope:
         filled = [{"<uid>": user_id, "<id>": id}.get(part, part) for part in rest]
         return cls(service, *filled)  # type: ignore[arg-type]
 
-    def covers(self, other: Scope) -> bool:
-        """Whether a grant on this scope reaches `other`: it is the same, or lies below."""
-        mine, theirs = self._parts(), other._parts()
+    def covers(self, other: Scope | str) -> bool:
+        """Whether a grant on this scope reaches `other` (or its text): it is the same, or lies below.
+
+        Raises:
+            ScopeError: `other` is a text that is no scope.
+        """
+        target = other if isinstance(other, Scope) else Scope.parse(other)
+        mine, theirs = self._parts(), target._parts()
         return theirs[: len(mine)] == mine
 
     def _parts(self) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ NORMAL, PROTOCOL_ERROR, NO_STATUS, ABNORMAL, TOO_BIG = 1000, 1002, 1005, 1006, 1
 _FAREWELLS = {
     1001: "The server is going away",
     1008: "The server revoked the access: the credential may be no longer valid",
-    1011: "The server lost what it was talking to, or has a bug",
+    1011: "The container's machine is gone: it was stopped, deleted or failed (`containers.get` tells)",
 }
 
 

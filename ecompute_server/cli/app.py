@@ -14,6 +14,7 @@ app = App(
     name="ecompute-server",
     help="A server of the Compute API that runs each container as a virtual machine of this host.",
     version=version("ecompute"),
+    help_format="plaintext",
 )
 # named by text, so that a command loads what it needs and nothing of the others
 _HERE = __package__
@@ -24,7 +25,11 @@ app.command(f"{_HERE}.images:app", name="images", help="Guest images.")
 app.command(
     f"{_HERE}.doctor:doctor", name="doctor", help="What this host lacks for real machines, and how to get it."
 )
-app.command(f"{_HERE}.serve:down", name="down", help="End the machines that a stopped server left running.")
+app.command(
+    f"{_HERE}.serve:down",
+    name="down",
+    help="End the machines that a stopped server left; the next serve starts them again.",
+)
 
 
 def run() -> int:

@@ -52,9 +52,21 @@ def settings_of(state: Path | None, file: Path | None = None, **arguments: Any) 
     return gather({"state": state, **arguments}, file=file)
 
 
+def existing_state(settings: Settings) -> None:
+    """For commands that make no sense before there is anything.
+
+    Raises:
+        CommandError: no server and no command has used the state directory yet.
+    """
+    if not (settings.state / "ecompute.db").exists():
+        raise CommandError(f"There is no server state in {settings.state}; check --state.")
+
+
 @contextmanager
-def open_file(settings: Settings) -> Iterator[SqliteFile]:
-    """The database of the state directory, also while a server runs on it."""
+def open_file(settings: Settings, *, new: bool = False) -> Iterator[SqliteFile]:
+    """The database of the state directory, also while a server runs on it. `new` may make one."""
+    if not new:
+        existing_state(settings)
     file = SqliteFile(StateDirectory(settings.state).database)
     try:
         yield file

@@ -46,7 +46,7 @@ def add(
     settings: SettingsFile = None,
 ) -> None:
     """Add a user and print the user id."""
-    with open_file(settings_of(state, settings)) as file:
+    with open_file(settings_of(state, settings), new=True) as file:
         made = new_user(name, _password(password_stdin), now=time.time(), is_admin=admin)
         try:
             asyncio.run(SqliteUsers(file).add(made))
@@ -125,7 +125,9 @@ def create(
     user: Annotated[str, Parameter(help="Name of the user whom the token speaks for.")],
     scope: Annotated[
         list[str] | None,
-        Parameter(help="SCOPE=ACTION,… to grant; <uid> stands for the user's id. Default: everything."),
+        Parameter(
+            negative="", help="SCOPE=ACTION,… to grant; <uid> stands for the user's id. Default: everything."
+        ),
     ] = None,
     expires: Annotated[str, Parameter(help="30d, 90d, 365d or never.")] = "never",
     name: Annotated[str, Parameter(help="A name to know the token by.")] = "made by the operator",

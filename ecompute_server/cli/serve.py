@@ -13,6 +13,7 @@ from ecompute_server.http.app import Api
 from ecompute_server.http.serving import (
     Server,
     bound_memory_arenas,
+    give_memory_back,
     listen,
     raise_open_files_limit,
     serve_until_signal,
@@ -20,7 +21,7 @@ from ecompute_server.http.serving import (
 from ecompute_server.settings import Settings
 from ecompute_server.state import StateDirectory
 
-from .common import SettingsFile, State, settings_of
+from .common import SettingsFile, State, existing_state, settings_of
 
 
 def serve(
@@ -88,18 +89,22 @@ async def _serve(settings: Settings) -> int:
             async with assembly.open_services(settings, state) as services:
                 address, port = listener.getsockname()[:2]
                 host = f"[{address}]" if ":" in address else address
+                give_memory_back()
                 server = Server(
                     Api(services), started=lambda: print(f"ready http://{host}:{port}", flush=True)
                 )
                 await serve_until_signal(server, listener)
-                left = sum(record.life.status in assembly.UP for record in services.containers.all())
+                left = sum(
+                    record.life.status in assembly.UP and not record.life.deleted
+                    for record in services.containers.all()
+                )
         finally:
             listener.close()
     finally:
         state.unlock()
     if left:
         print(
-            f"{left} machine(s) keep running; the next serve takes them up again, and"
+            f"{machines(left)} left running; the next serve adopts them, and"
             f" `ecompute-server down --state {settings.state}` ends them.",
             file=sys.stderr,
         )
@@ -117,10 +122,11 @@ def down(
     Refused while a server runs on the state. The next serve starts the containers that were to run.
     """
     chosen = settings_of(state, settings, hypervisor=hypervisor)
-    logs.set_up("warning")
+    logs.set_up("error")
+    existing_state(chosen)
     assembly.prepare_process(chosen)
     ended = asyncio.run(_down(chosen))
-    print(f"{ended} machine(s) ended")
+    print(f"{machines(ended)} ended" if ended else "no machine was running")
     return 0
 
 
@@ -131,3 +137,8 @@ async def _down(settings: Settings) -> int:
         return await assembly.end_machines(settings, state)
     finally:
         state.unlock()
+
+
+def machines(count: int) -> str:
+    """A number of machines, in words."""
+    return f"{count} machine" if count == 1 else f"{count} machines"

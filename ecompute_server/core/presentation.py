@@ -22,6 +22,8 @@ class View:
 
     domain: str = DEFAULT_DOMAIN
     port_offset: int = 0
+    reachable: bool = True
+    """Whether anything can listen on containers' addresses at all; without that no `ssh_command` is told."""
 
     def container(self, record: ContainerRecord) -> Container:
         """The resource as the API tells it."""
@@ -36,7 +38,7 @@ class View:
             created_at=datetime.fromtimestamp(record.created_at, UTC),
             ssh_enabled=record.ssh_enabled,
             https_enabled=False,
-            ssh_command=self._ssh_command(record) if record.ssh_enabled else None,
+            ssh_command=self._ssh_command(record) if record.ssh_enabled and self.reachable else None,
             external_ip=record.external_ip,
             ssh_host_key=record.ssh_host_key,
             status_reason=_reason(record),

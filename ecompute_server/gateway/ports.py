@@ -51,7 +51,7 @@ def bind_sentence(error: OSError, address: str, port: int) -> str:
             )
         case errno.EACCES | errno.EPERM:
             return (
-                f"{where} may not be bound by this user; set port_offset (for example 20000), or allow it by"
+                f"{where} may not be bound by this user; serve with --port-offset 20000, or allow it by"
                 " sysctl -w net.ipv4.ip_unprivileged_port_start=0."
             )
         case errno.EADDRNOTAVAIL:

@@ -102,9 +102,7 @@ def _container_limit(call: Call[ask.CreateContainer]) -> int:
 
 
 def _too_many(limit: int) -> Refusal:
-    return Refusal(
-        Code.LIMIT_REACHED, f"You have {limit} containers already, which is the limit; delete one."
-    )
+    return Refusal(Code.LIMIT_REACHED, f"You have {limit} containers already, which is the limit.")
 
 
 def _address(services: Services) -> str:

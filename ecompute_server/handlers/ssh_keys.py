@@ -35,7 +35,7 @@ async def add(call: Call[ask.AddSSHKey]) -> SSHKey:
     except Duplicate:
         raise Refusal(Code.CONFLICT, "You have registered this SSH key already.") from None
     except LimitReached:
-        message = f"You have {limit} SSH keys already, which is the limit; delete one."
+        message = f"You have {limit} SSH keys already, which is the limit."
         raise Refusal(Code.LIMIT_REACHED, message) from None
     return _present(key)
 

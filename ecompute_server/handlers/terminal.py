@@ -19,7 +19,7 @@ async def open_(call: Call[ask.OpenTerminal]) -> Callable[[Socket], Awaitable[No
     container = call.container
     terminal = _terminal(call)
     if not container.is_running:
-        raise Refusal(Code.NOT_RUNNING, "Only a running container has a terminal; start it and wait.")
+        raise Refusal(Code.NOT_RUNNING, "Only a running container has a terminal.")
     try:
         process = await call.services.guests.open(
             call.services.login(container), command=None, terminal=terminal

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import resource
 import signal
 import socket
@@ -63,6 +64,13 @@ def bound_memory_arenas() -> None:
     """Let the C library keep two arenas instead of eight for each processor: threads here allocate little."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
+def give_memory_back() -> None:
+    """Return to the system what starting took and serving does not need; some MB."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Server(uvicorn.Server):

@@ -43,7 +43,7 @@ class SqliteFile:
             _migrate(self.reader)
             self.reader.conn.execute("PRAGMA query_only = ON")
             self._writing = _connect(path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StoreError(f"The database {path} cannot be used: {error}.") from error
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
@@ -95,6 +95,7 @@ def insert(db: Database, table: str, values: Mapping[str, Any]) -> int:
 
 
 def _connect(path: Path) -> Database:
+    path.touch(mode=0o600)
     conn = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
     conn.row_factory = sqlite3.Row
     db = Database(conn)

@@ -150,7 +150,7 @@ def resident_mb(server: RunningServer) -> float:
     """The memory of the server's process, as the kernel counts it."""
     holder = (server.state / "lock").read_text().strip()
     status = Path(f"/proc/{holder}/status").read_text()
-    return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024 / 1e6
 
 
 def memory_with_two_guests(server: RunningServer, folder: Path) -> float:

@@ -178,7 +178,7 @@ def test_machines_outlive_the_server_and_the_next_one_adopts_them(tmp_path: Path
         assert float(person.ask(box, "cut -d' ' -f1 /proc/uptime")) > before
     down = [sys.executable, "-m", "ecompute_server", "down", "--state", str(state)]
     done = subprocess.run(down, capture_output=True, text=True, check=True, timeout=90)
-    assert done.stdout == "1 machine(s) ended\n"
+    assert done.stdout == "1 machine ended\n"
     assert processes_of(box.id) == []
 
 
@@ -219,6 +219,6 @@ def test_ctrl_c_leaves_the_machines_and_says_so(tmp_path: Path, person: Person) 
         down = [*command, "down", "--state", str(state)]
         ended = subprocess.run(down, capture_output=True, text=True, check=False, timeout=90)
     assert serve.returncode == 0
-    assert "1 machine(s) keep running" in errors
+    assert "1 machine left running" in errors
     assert f"ecompute-server down --state {state}" in errors
-    assert ended.stdout == "1 machine(s) ended\n"
+    assert ended.stdout == "1 machine ended\n"

@@ -174,8 +174,8 @@ def test_down_ends_what_a_server_left(tmp_path: Path, public_key: str) -> None:
         body = {"name": "box", "ssh_key_ids": [key]}
         httpx.post(f"{url}/compute/containers", json=body, headers=headers)
     environment = {"ECOMPUTE_SERVER_HYPERVISOR": "simulated"}
-    assert run("down", *state, **environment).stdout == "1 machine(s) ended\n"
-    assert run("down", *state, **environment).stdout == "0 machine(s) ended\n"
+    assert run("down", *state, **environment).stdout == "1 machine ended\n"
+    assert run("down", *state, **environment).stdout == "no machine was running\n"
     with serving(tmp_path, *SIMULATED) as url:
         (box,) = httpx.get(f"{url}/compute/containers", headers=headers).json()["containers"]
         assert box["status"] in ("pending", "initializing", "running")
