@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,8 +41,11 @@ def test_the_places_are_there() -> None:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """A new user's world: a home with a key in it, the commands on the path, a port of one's own."""
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A new user's world: a home with a key in it, the commands on the path, a port of one's own.
+
+    Whatever happens in it, no server and no machine is left in the end.
+    """
     (tmp_path / ".ssh").mkdir(mode=0o700)
     key = tmp_path / ".ssh" / "id_ed25519"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -48,7 +53,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return {
+    world = {
         **os.environ,
         "HOME": str(tmp_path),
         "XDG_CACHE_HOME": cache,
@@ -57,6 +62,17 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "ECOMPUTE_SERVER_PORT": str(port),
         "ECOMPUTE_SERVER_PORT_OFFSET": "0" if can_bind_low_ports() else "20000",
     }
+    yield world
+    lock = tmp_path / "state" / "lock"
+    if lock.exists():
+        with contextlib.suppress(ProcessLookupError, ValueError):
+            os.kill(int(lock.read_text()), signal.SIGINT)
+        for _ in range(100):
+            down = subprocess.run(
+                ["ecompute-server", "down"], env=world, capture_output=True, text=True, check=False
+            )
+            if "Another server" not in down.stderr:
+                break
 
 
 def test_a_container_in_ten_lines(environment: dict[str, str], tmp_path: Path) -> None:

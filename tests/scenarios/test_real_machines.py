@@ -160,10 +160,23 @@ def _until_gone(state: Path, container_id: str) -> None:
         time.sleep(0.05)
 
 
-def test_machines_outlive_the_server_and_the_next_one_adopts_them(tmp_path: Path, person: Person) -> None:
-    """Their uptime goes on, SSH and terminal work again; `down` ends what the last server left."""
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Path]:
+    """A state directory that several servers use in turn; no machine of it is left in the end."""
     state = tmp_path / "state"
-    with real_server(state=state) as server, server.client() as client:
+    yield state
+    if (state / "ecompute.db").exists():
+        down(state)
+
+
+def down(state: Path) -> str:
+    command = [sys.executable, "-m", "ecompute_server", "down", "--state", str(state)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=90).stdout
+
+
+def test_machines_outlive_the_server_and_the_next_one_adopts_them(kept: Path, person: Person) -> None:
+    """Their uptime goes on, SSH and terminal work again; `down` ends what the last server left."""
+    with real_server(state=kept) as server, server.client() as client:
         key = client.ssh_keys.add("ed25519", person.public_key("ed25519"))
         made = client.containers.create("nano", [key.id], memory_mb=192, ssh_enabled=True)
         box = client.containers.wait(made.id, "running", timeout=BOOT_SECONDS)
@@ -171,14 +184,12 @@ def test_machines_outlive_the_server_and_the_next_one_adopts_them(tmp_path: Path
         before = float(person.ask(box, "cut -d' ' -f1 /proc/uptime"))
         token = server.token
     assert len(processes_of(box.id)) == 1
-    with real_server(state=state) as server, server.client(token) as client:
+    with real_server(state=kept) as server, server.client(token) as client:
         client.containers.wait(box.id, "running", timeout=BOOT_SECONDS)
         shown = in_terminal(client, box, "cat /tmp/mark")
         assert "here" in shown
         assert float(person.ask(box, "cut -d' ' -f1 /proc/uptime")) > before
-    down = [sys.executable, "-m", "ecompute_server", "down", "--state", str(state)]
-    done = subprocess.run(down, capture_output=True, text=True, check=True, timeout=90)
-    assert done.stdout == "1 machine ended\n"
+    assert down(kept) == "1 machine ended\n"
     assert processes_of(box.id) == []
 
 
@@ -193,16 +204,14 @@ def test_a_guest_that_does_not_answer_in_time_has_failed(person: Person) -> None
         _until_gone(server.state, made.id)
 
 
-def test_ctrl_c_leaves_the_machines_and_says_so(tmp_path: Path, person: Person) -> None:
+def test_ctrl_c_leaves_the_machines_and_says_so(kept: Path, person: Person) -> None:
     """Exit status 0, and one sentence with the command that ends them."""
-    state = tmp_path / "state"
-    command = [sys.executable, "-m", "ecompute_server"]
-    with real_server(state=state) as server, server.client() as client:
+    with real_server(state=kept) as server, server.client() as client:
         key = client.ssh_keys.add("ed25519", person.public_key("ed25519"))
         made = client.containers.create("nano", [key.id], memory_mb=192)
         client.containers.wait(made.id, "running", timeout=BOOT_SECONDS)
     serve = subprocess.Popen(
-        [*command, "serve", "--state", str(state), "--port", "0"],
+        [sys.executable, "-m", "ecompute_server", "serve", "--state", str(kept), "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -215,10 +224,8 @@ def test_ctrl_c_leaves_the_machines_and_says_so(tmp_path: Path, person: Person) 
     finally:
         if serve.poll() is None:
             serve.kill()
-            serve.wait()
-        down = [*command, "down", "--state", str(state)]
-        ended = subprocess.run(down, capture_output=True, text=True, check=False, timeout=90)
+            serve.communicate()
     assert serve.returncode == 0
     assert "1 machine left running" in errors
-    assert f"ecompute-server down --state {state}" in errors
-    assert ended.stdout == "1 machine ended\n"
+    assert f"ecompute-server down --state {kept}" in errors
+    assert down(kept) == "1 machine ended\n"
