@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
@@ -63,16 +62,17 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         "ECOMPUTE_SERVER_PORT_OFFSET": "0" if can_bind_low_ports() else "20000",
     }
     yield world
-    lock = tmp_path / "state" / "lock"
-    if lock.exists():
-        with contextlib.suppress(ProcessLookupError, ValueError):
-            os.kill(int(lock.read_text()), signal.SIGINT)
-        for _ in range(100):
-            down = subprocess.run(
-                ["ecompute-server", "down"], env=world, capture_output=True, text=True, check=False
-            )
-            if "Another server" not in down.stderr:
-                break
+    if not (tmp_path / "state" / "ecompute.db").exists():
+        return
+    for _ in range(100):
+        down = subprocess.run(
+            ["ecompute-server", "down"], env=world, capture_output=True, text=True, check=False
+        )
+        # the lock is held, so the process that is named is the server
+        holder = re.search(r"Another server \(process (\d+)\)", down.stderr)
+        if holder is None:
+            break
+        os.kill(int(holder[1]), signal.SIGINT)
 
 
 def test_a_container_in_ten_lines(environment: dict[str, str], tmp_path: Path) -> None:

@@ -23,6 +23,25 @@ from .plain_qemu import DEADLINE, Guest, make_identity, make_key, make_volume, n
 
 KINDS = {"ed25519": (), "rsa": ("-b", "3072"), "ecdsa": ("-b", "384")}
 ODD_PATH = '/srv/it\'s "odd" \\ $(x)\nä'
+LONG_PATHS = (
+    "/a/" + "/".join("d" * 100),
+    "/" + "/".join("e" * 127),
+    "/" + "b" * 254,
+    "/b/" + "b" * 200,
+    "/b/" + "b" * 201,
+    "/ä" + "/ü" * 84,
+    "/" + "漢" * 84,
+    "/ " + "".join(map(chr, range(1, 0x2F))),
+    "/" + "".join(map(chr, range(0x30, 0xD0))),
+    "/h" + "".join(map(chr, range(0x101, 0x17F))),
+    "/i" + "".join(map(chr, range(0x4E00, 0x4E50))),
+    "/j" + "".join(map(chr, range(0x1F600, 0x1F63E))),
+    "/k\n\n",
+    "/l  ",
+    "/m:/=/%2F=",
+    "/m:/=/%2F",
+)
+"""As many as there may be, of up to 255 bytes each, with every byte that may be in one."""
 
 
 @pytest.fixture(scope="module", params=ARCHES)
@@ -237,6 +256,71 @@ def test_the_volume_outlives_reboot_and_stop(
         guest.agent.send({"type": "poweroff", "id": 9})
         guest.wait_for_end()
     assert_clean(volume)
+
+
+def test_every_path_that_the_api_takes_can_be_mounted(
+    image: Image, identity: dict[str, Any], keys: dict[str, Path], tmp_path: Path
+) -> None:
+    """However long and odd: each has a folder of its own and finds its data there after a stop."""
+    assert max(len(path.encode()) for path in LONG_PATHS) == 255
+    key, volume = keys["ed25519"], make_volume(tmp_path / "volume")
+    whole = identity | {"mount_paths": list(LONG_PATHS)}
+    files = {path: f"{path}/number".encode() for path in LONG_PATHS}
+
+    def quoted(data: bytes) -> str:
+        return "\"$(printf '" + "".join(f"\\{byte:03o}" for byte in data) + "')\""
+
+    with Guest(image, tmp_path / "guest", volume) as guest:
+        assert guest.configure(whole)["type"] == "ready"
+        writes = "; ".join(f"echo {n} >{quoted(file)}" for n, file in enumerate(files.values()))
+        guest.ssh(writes, key=key)
+        mounts = guest.ssh("cat /proc/mounts", key=key)
+        assert mounts.count(" ext4 ") == len(LONG_PATHS) + 1
+        assert guest.configure(whole, 2)["type"] == "ready"
+        assert guest.ssh("cat /proc/mounts", key=key) == mounts
+        guest.agent.send({"type": "poweroff", "id": 9})
+        guest.wait_for_end()
+    assert_clean(volume)
+    with Guest(image, tmp_path / "guest", volume) as guest:
+        assert guest.configure(whole)["type"] == "ready"
+        numbers = guest.ssh("cat " + " ".join(map(quoted, files.values())), key=key).split()
+        assert numbers == [str(number) for number in range(len(LONG_PATHS))]
+
+
+def test_the_folders_on_a_volume_keep_their_names(
+    guest: Guest, identity: dict[str, Any], keys: dict[str, Path]
+) -> None:
+    """A volume outlives its image: what one version of the agent wrote every later one must find."""
+    paths = ["/root", "/srv/ä:b", "/" + "n" * 210]
+    assert guest.configure(identity | {"mount_paths": paths})["type"] == "ready"
+    shown = guest.ssh("cd /run/ecompute/volume/mounts; find . -name '*=' | sort", key=keys["ed25519"])
+    assert shown.splitlines() == [
+        "./%2F" + "n" * 198 + "/" + "n" * 12 + "=", "./%2Froot=", "./%2Fsrv%2F%C3%A4%3Ab=",
+    ]  # fmt: skip
+    undo = "umount /srv/ä:b /nnn*; rm -r /run/ecompute/volume/mounts/%2F[sn]* /run/ecompute/mounted/%2F[sn]*"
+    guest.ssh(f"{undo}; rmdir /srv/ä:b /nnn*", key=keys["ed25519"])
+
+
+@pytest.mark.parametrize(
+    ("breakage", "repair"),
+    [
+        ("rm -r /run/ecompute/mounted && : >/run/ecompute/mounted", "rm /run/ecompute/mounted; mkdir -m 700"),
+        ("rm /run/ecompute/configured; mkdir", "rmdir"),
+    ],
+    ids=["mounted", "configured"],
+)
+def test_a_failure_that_nobody_thought_of_is_told(
+    guest: Guest, identity: dict[str, Any], keys: dict[str, Path], breakage: str, repair: str, request: Any
+) -> None:
+    """A file that cannot be written ends the shell that tries; the agent lives on and says so."""
+    place = f"/run/ecompute/{request.node.callspec.id.partition('-')[0]}"
+    key = keys["ed25519"]
+    guest.ssh(breakage + (f" {place}" if breakage.endswith("mkdir") else ""), key=key)
+    answer = guest.configure(identity, 50)
+    guest.ssh(f"{repair} {place}", key=key)
+    assert answer["type"] == "error"
+    assert place in answer["message"]
+    assert guest.configure(identity, 51)["type"] == "ready"
 
 
 def assert_clean(volume: Path) -> None:

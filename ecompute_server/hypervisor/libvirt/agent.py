@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from typing import Any
 
 from attrs import define, field, frozen
@@ -17,12 +16,10 @@ from ecompute_server.hypervisor.interface import HypervisorError, Identity
 from ecompute_server.hypervisor.libvirt.domain import VOLUME_SERIAL
 
 MAX_LINE = 64 * 1024
-MAX_REASON = 500
+MAX_REASON = 300
 
 NETWORK = {"address": "10.0.2.15/24", "gateway": "10.0.2.2", "dns": ["10.0.2.3"]}
 """What QEMU's user network hands out; fixed in its documentation and the same for every guest."""
-
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 @frozen
@@ -47,35 +44,40 @@ Message = Hello | Ready | Refused
 
 @define
 class Lines:
-    """Cuts a byte stream into lines of at most 64 KiB; longer ones are dropped whole."""
+    """Cuts a byte stream into those lines that may be messages: at most 64 KiB, and a `{` in front.
+
+    The rest is dropped as cheaply as it can be: a guest may send nothing but line ends for ever.
+    """
 
     _buffer: bytearray = field(factory=bytearray)
     _dropping: bool = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        lines: list[bytes] = []
-        *complete, rest = data.split(b"\n")
-        for piece in complete:
-            self._take(piece)
-            if not self._dropping:
-                lines.append(bytes(self._buffer))
-            self._buffer.clear()
-            self._dropping = False
+        end, *others = data.split(b"\n")
+        self._take(end)
+        if not others:
+            return []
+        first = bytes(self._buffer)
+        self._buffer.clear()
+        self._dropping = False
+        *whole, rest = others
         self._take(rest)
-        return lines
+        return [line for line in (first, *whole) if line.startswith(b"{") and len(line) <= MAX_LINE]
 
     def _take(self, piece: bytes) -> None:
-        if self._dropping or len(self._buffer) + len(piece) > MAX_LINE:
+        """A piece of a line whose end has not come yet."""
+        if self._dropping or not piece:
+            return
+        self._buffer += piece
+        if len(self._buffer) > MAX_LINE or not self._buffer.startswith(b"{"):
             self._buffer.clear()
             self._dropping = True
-        else:
-            self._buffer += piece
 
 
 def parse(line: bytes) -> Message | None:
     """One line as a message, None for anything that the protocol does not know."""
     try:
-        message = json.loads(line)
+        message = json.loads(line.decode(errors="replace"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(message, dict):
@@ -96,8 +98,9 @@ def parse(line: bytes) -> Message | None:
 
 
 def _one_line(text: str) -> str:
-    text = _UNPRINTABLE.sub(" ", text[: 4 * MAX_REASON]).strip()
-    return text[:MAX_REASON] or "the guest gave no reason"
+    """Printable text alone: no line ends, halves of surrogate pairs or marks that turn writing round."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * MAX_REASON])
+    return " ".join(printable.split())[:MAX_REASON].rstrip() or "the guest gave no reason"
 
 
 def _line(message: dict[str, Any]) -> bytes:

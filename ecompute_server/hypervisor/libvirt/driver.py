@@ -42,7 +42,7 @@ from ecompute_server.hypervisor.libvirt.files import explained, qemu_owner, trim
 from ecompute_server.hypervisor.libvirt.layout import MachineFiles, layout_of
 from ecompute_server.hypervisor.libvirt.machine import LiveMachine
 from ecompute_server.hypervisor.libvirt.network import outbound, walls
-from ecompute_server.hypervisor.libvirt.reaper import Reaper
+from ecompute_server.hypervisor.libvirt.reaper import Reaper, alive
 from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
 from ecompute_server.images.interface import ImageError
 
@@ -142,13 +142,27 @@ class LibvirtHypervisor:
         machine = LiveMachine(known.container_id, known.generation, found.uuid, files, opened.observe)
         machine.started = True
         self._enter(machine)
+        pid = None
         try:
-            self._open_network(opened, machine, opened.host.places.pid_of(machine.name))
+            pid = opened.host.places.pid_of(machine.name)
+            self._open_network(opened, machine, pid)
             await machine.attach(fresh=False)
         except (OSError, HypervisorError) as error:
+            if pid is None or not alive(pid, machine.name):
+                await self._clear_away(opened, machine)
+                return
             # It can be ended and nothing else; the supervisor sees it silent.
             _log.warning("the machine of %s was found, but does not answer: %s", machine.container_id, error)
             await machine.detach()
+
+    async def _clear_away(self, opened: _Opened, machine: LiveMachine) -> None:
+        """A machine whose process ended before libvirt saw it: nobody is told that it was ever found."""
+        _log.warning("the machine of %s was found dead", machine.container_id)
+        machine.dead.set()
+        try:
+            await self._end(opened, machine)
+        except HypervisorError as error:
+            _log.warning("%s", error)
 
     async def _warm(self, opened: _Opened, arch: str) -> None:
         with contextlib.suppress(HypervisorError):
@@ -176,8 +190,8 @@ class LibvirtHypervisor:
         async def ask(command: str) -> str:
             return await opened.connection.monitor(machine.uuid, command)
 
+        self._reaper.watch(pid, machine.dead.set)
         machine.open_network(pid, ask)
-        self._reaper.watch(pid)
 
     async def close(self) -> None:
         release, self._release = self._release, AsyncExitStack()
@@ -208,13 +222,13 @@ class LibvirtHypervisor:
         return [
             Machine(machine.container_id, machine.generation)
             for machine in self._machines.values()
-            if machine.started and not machine.gone.is_set()
+            if machine.runs
         ]
 
     async def start(self, spec: MachineSpec) -> None:
         opened = self._open()
         machine = self._machines.get(spec.container_id)
-        if machine is not None and machine.generation == spec.generation and not machine.gone.is_set():
+        if machine is not None and machine.generation == spec.generation and machine.runs:
             machine.tell(FactKind.STARTED)
             machine.identify(spec.identity)
             if machine.ready:
@@ -306,11 +320,11 @@ class LibvirtHypervisor:
         if machine is None:
             return
         machine.ending = True
-        if grace > 0 and not machine.gone.is_set():
+        if grace > 0 and not machine.over:
             await self._ask_to_end(opened, machine)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace):
-                    await machine.gone.wait()
+                    await machine.wait_until_over()
         await self._end(opened, machine)
 
     async def _ask_to_end(self, opened: _Opened, machine: LiveMachine) -> None:
@@ -387,12 +401,12 @@ class LibvirtHypervisor:
     async def connect(self, container_id: str, port: int) -> socket.socket:
         self._open()
         machine = self._machines.get(container_id)
-        if machine is None or not machine.started or machine.gone.is_set():
+        if machine is None or not machine.runs:
             raise NoSuchMachine(f"The container {container_id} has no running machine.")
         try:
             return await machine.connect(port)
         except HypervisorError:
-            if machine.gone.is_set():
+            if not machine.runs:
                 raise NoSuchMachine(f"The container {container_id} has no running machine.") from None
             raise
 

@@ -17,7 +17,7 @@ from ecompute_server.hypervisor.libvirt import agent
 from ecompute_server.hypervisor.libvirt.console import ConsoleLog
 from ecompute_server.hypervisor.libvirt.domain import domain_name
 from ecompute_server.hypervisor.libvirt.layout import MachineFiles
-from ecompute_server.hypervisor.libvirt.link import Link
+from ecompute_server.hypervisor.libvirt.link import Link, Pace
 from ecompute_server.hypervisor.libvirt.network.entrance import Entrance
 from ecompute_server.hypervisor.libvirt.network.forwards import HOST, Ask, Forwards
 
@@ -25,9 +25,19 @@ ENTROPY = 64
 BETWEEN_IDENTITIES = 1.0
 """Seconds: a guest that asks for its identity over and over gets it once in that time."""
 
+CONSOLE_RATE = 128 * 1024
+"""Bytes per second; a boot with all kernel messages has 40 KiB."""
+CONSOLE_BURST = 512 * 1024
+AGENT_RATE = 256 * 1024
+AGENT_BURST = 64 * 1024
+AGENT_LINE = AGENT_RATE // 100
+"""What reading one message counts for in bytes, so that it is a hundred messages per second."""
+
 
 class LiveMachine:
-    """`ending` is set when the end was asked for and is nobody's news; `gone` when the domain is no more."""
+    """`ending` is set when the end was asked for and is nobody's news; `gone` when the domain is no more;
+    `dead` when its process is, which libvirt may take longer to see.
+    """
 
     def __init__(
         self, container_id: str, generation: int, uuid: str, files: MachineFiles, observe: Observe
@@ -42,10 +52,12 @@ class LiveMachine:
         self.started = False
         self.ending = False
         self.gone = asyncio.Event()
+        self.dead = asyncio.Event()
         self.farewell: asyncio.Task[None] | None = None
         self._observe = observe
         self._conversation = agent.Conversation()
         self._lines = agent.Lines()
+        self._agent_pace = Pace(rate=AGENT_RATE, burst=AGENT_BURST)
         self._agent: Link | None = None
         self._console: Link | None = None
         self._heard = False
@@ -61,6 +73,22 @@ class LiveMachine:
             self.ready = True
         self._observe(Fact(self.container_id, self.generation, kind, reason))
 
+    @property
+    def runs(self) -> bool:
+        return self.started and not self.over
+
+    @property
+    def over(self) -> bool:
+        return self.gone.is_set() or self.dead.is_set()
+
+    async def wait_until_over(self) -> None:
+        ways = [asyncio.ensure_future(way.wait()) for way in (self.gone, self.dead)]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+
     # Agent and console
 
     async def attach(self, *, fresh: bool) -> None:
@@ -72,8 +100,9 @@ class LiveMachine:
             HypervisorError: the identity does not fit into one message.
         """
         log = ConsoleLog(self.files.console_log)
-        self._console = await Link.connect(self.files.console, log.append)
-        self._agent = await Link.connect(self.files.agent, self._receive)
+        console_pace = Pace(rate=CONSOLE_RATE, burst=CONSOLE_BURST)
+        self._console = await Link.connect(self.files.console, log.append, console_pace)
+        self._agent = await Link.connect(self.files.agent, self._receive, self._agent_pace)
         if not fresh:
             # an earlier connection may have ended in the middle of a line
             self._agent.send(b"\n" + agent.hello(self._conversation.ask()))
@@ -88,6 +117,7 @@ class LiveMachine:
 
     def _receive(self, data: bytes) -> None:
         for line in self._lines.feed(data):
+            self._agent_pace.spend(AGENT_LINE)
             message = agent.parse(line)
             if message is None:
                 continue

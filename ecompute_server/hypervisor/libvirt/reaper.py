@@ -12,7 +12,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 SWEEP = 0.02
@@ -24,20 +24,26 @@ class Reaper:
     def __init__(self) -> None:
         self._watched: dict[int, int] = {}
 
-    def watch(self, pid: int) -> None:
-        """Nothing happens when the process is gone already or is somebody else's to clear."""
+    def watch(self, pid: int, ended: Callable[[], object] = lambda: None) -> None:
+        """Clears the process away when it ends, unless that is somebody else's to do, and calls `ended`, at
+        once when it is gone already.
+        """
         try:
             descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            ended()
+            return
         except OSError:
             return
         self._forget(self._watched.pop(pid, None))
         self._watched[pid] = descriptor
-        asyncio.get_running_loop().add_reader(descriptor, self._ended, pid)
+        asyncio.get_running_loop().add_reader(descriptor, self._ended, pid, ended)
 
-    def _ended(self, pid: int) -> None:
+    def _ended(self, pid: int, ended: Callable[[], object]) -> None:
         self._forget(self._watched.pop(pid, None))
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
+        ended()
 
     def _forget(self, descriptor: int | None) -> None:
         if descriptor is not None:
@@ -47,6 +53,18 @@ class Reaper:
     def close(self) -> None:
         for pid in list(self._watched):
             self._forget(self._watched.pop(pid))
+
+
+def alive(pid: int, word: str) -> bool:
+    """Whether the process has not ended, cleared away or not, and is the one with `word` in its command line:
+    another may have got its number. A program that is just being started has no command line yet.
+    """
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return state not in "ZX" and (not command or word.encode() in command)
 
 
 class Sweeper:

@@ -68,6 +68,11 @@ def test_the_short_messages() -> None:
         (b'{"type": "error", "id": 8, "message": "no disk"}', Refused(8, "no disk")),
         (b'{"type": "error", "id": 8, "message": "a\\nb\\u001b[31mc"}', Refused(8, "a b [31mc")),
         (b'{"type": "error", "id": 8, "message": ""}', Refused(8, "the guest gave no reason")),
+        (b'{"type": "error", "id": 8, "message": "a\\ud800\\u2028\\u202eb"}', Refused(8, "a b")),
+        (
+            b'{"type": "error", "id": 8, "message": "cut in a letter: \xc3"}',
+            Refused(8, "cut in a letter: \ufffd"),
+        ),
     ],
 )
 def test_what_the_guest_may_say(line: bytes, message: object) -> None:
@@ -106,25 +111,42 @@ def test_a_reason_is_bounded() -> None:
     assert len(message.message) == MAX_REASON
 
 
-@given(st.lists(st.binary(max_size=300).filter(lambda b: b"\n" not in b)), st.integers(1, 50))
-def test_lines_come_out_as_they_went_in_however_the_stream_is_cut(lines: list[bytes], step: int) -> None:
+@given(st.text(st.characters(), max_size=2 * MAX_REASON))
+def test_a_reason_can_be_shown_anywhere(text: str) -> None:
+    message = parse(json.dumps({"type": "error", "id": 1, "message": text}).encode())
+    assert isinstance(message, Refused)
+    assert message.message.isprintable()
+    assert message.message.encode()
+    assert 0 < len(message.message) <= MAX_REASON
+
+
+ANYTHING = st.binary(max_size=300).filter(lambda line: b"\n" not in line)
+
+
+@given(st.lists(ANYTHING | ANYTHING.map(b"{".__add__)), st.integers(1, 50))
+def test_lines_that_may_be_messages_come_out_however_the_stream_is_cut(lines: list[bytes], step: int) -> None:
     stream, reader, out = b"".join(line + b"\n" for line in lines), Lines(), list[bytes]()
     for start in range(0, len(stream), step):
         out += reader.feed(stream[start : start + step])
-    assert out == lines
+    assert out == [line for line in lines if line.startswith(b"{")]
+
+
+@pytest.mark.parametrize("line", [b"", b"y", b" {}", b"\0"])
+def test_a_line_that_is_no_object_is_never_read(line: bytes) -> None:
+    assert Lines().feed((line + b"\n") * 1000 + b"{}\n") == [b"{}"]
 
 
 def test_a_line_without_end_is_dropped_and_costs_no_memory() -> None:
     reader = Lines()
     for _ in range(40):
-        assert reader.feed(b"x" * 16_384) == []
+        assert reader.feed(b"{" * 16_384) == []
     assert len(reader._buffer) == 0
-    assert reader.feed(b"still it\nnext\n") == [b"next"]
+    assert reader.feed(b"{still it\n{next\n") == [b"{next"]
 
 
 def test_a_line_of_exactly_the_limit_passes() -> None:
-    assert Lines().feed(b"x" * MAX_LINE + b"\n") == [b"x" * MAX_LINE]
-    assert Lines().feed(b"x" * (MAX_LINE + 1) + b"\n") == []
+    assert Lines().feed(b"{" * MAX_LINE + b"\n") == [b"{" * MAX_LINE]
+    assert Lines().feed(b"{" * (MAX_LINE + 1) + b"\n{}\n") == [b"{}"]
 
 
 def test_a_fresh_guest_is_configured_once() -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,14 +47,14 @@ def way_out_of(pid: int) -> dict[int, str]:
     return {p: c for p, c in processes_of("slirp4netns").items() if f"/proc/{pid}/ns/user" in c}
 
 
-def gone(pids: set[int]) -> bool:
+def gone(pids: set[int], seconds: float = DEADLINE) -> bool:
     """Waits until processes have ended."""
     for pid in pids:
         try:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
             continue
-        ended = select.select([descriptor], [], [], DEADLINE)[0]
+        ended = select.select([descriptor], [], [], seconds)[0]
         os.close(descriptor)
         if not ended:
             return False
@@ -228,6 +229,32 @@ def test_a_start_that_its_server_did_not_live_to_finish_is_undone(drive: Drive, 
     assert driver.do("machines") == []
     assert gone(set(processes_of("guest=ecompute-half1-")))
     driver.do("delete", container="half1")
+
+
+@pytest.mark.parametrize("until_killed", [0.0, 0.5, 1.0])
+def test_a_stop_that_its_server_did_not_live_to_finish_is_finished_by_the_next(
+    drive: Drive, state: Path, until_killed: float
+) -> None:
+    """Wherever in its end the guest is then: the grace is for a guest that is still there."""
+    driver = drive(state, "--arch", "arm64")
+    driver.do("open")
+    driver.do("start", container="end1", generation=1)
+    driver.fact("end1", 1, "ready")
+    pid = qemu_of(state, "end1")
+    driver.begin("stop", container="end1", grace=60)
+    gone({pid}, until_killed)
+    driver.kill()
+    driver = drive(state, "--arch", "arm64")
+    driver.do("open")
+    begin = time.monotonic()
+    driver.do("stop", container="end1", grace=60)
+    assert time.monotonic() - begin < 20
+    assert driver.do("machines") == []
+    driver.do("start", container="end1", generation=2)
+    driver.fact("end1", 2, "ready")
+    driver.do("delete", container="end1")
+    driver.end()
+    assert left_of(state, "end1") == set()
 
 
 def ordinary_user() -> tuple[str, ...]:

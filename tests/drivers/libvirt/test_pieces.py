@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import socket
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,9 @@ from ecompute_server.hypervisor.interface import HypervisorError
 from ecompute_server.hypervisor.libvirt import binding, kvm
 from ecompute_server.hypervisor.libvirt.console import KEEP, ConsoleLog, tail
 from ecompute_server.hypervisor.libvirt.files import trim
-from ecompute_server.hypervisor.libvirt.layout import LONGEST_BASE, home_of, layout_of
-from ecompute_server.hypervisor.libvirt.link import MAX_WAITING, Link
+from ecompute_server.hypervisor.libvirt.layout import LONGEST_BASE, MachineFiles, home_of, layout_of
+from ecompute_server.hypervisor.libvirt.link import CHUNK, MAX_WAITING, Link, Pace
+from ecompute_server.hypervisor.libvirt.machine import AGENT_BURST, AGENT_LINE, AGENT_RATE, LiveMachine
 from ecompute_server.hypervisor.libvirt.network import outbound, walls, wrapper
 from ecompute_server.hypervisor.libvirt.network.forwards import Forwards, listed
 from ecompute_server.hypervisor.libvirt.network.host import walls_remedy
@@ -59,7 +62,7 @@ def test_a_guest_that_reads_nothing_cannot_make_the_queue_grow(tmp_path: Path) -
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(tmp_path / "s"))
             listener.listen()
-            link = await Link.connect(tmp_path / "s", lambda data: None)
+            link = await Link.connect(tmp_path / "s", lambda data: None, Pace(rate=1, burst=1))
             for _ in range(10 * MAX_WAITING):
                 link.send(b"x" * 65536)
             waiting = link._outgoing.qsize()
@@ -67,6 +70,56 @@ def test_a_guest_that_reads_nothing_cannot_make_the_queue_grow(tmp_path: Path) -
             return waiting
 
     assert asyncio.run(scene()) <= MAX_WAITING
+
+
+def test_a_pace_lets_a_burst_through_and_then_its_rate() -> None:
+    now = 10.0
+    pace = Pace(rate=100, burst=300, clock=lambda: now)
+    pace.spend(300)
+    assert pace.pause() == 0
+    pace.spend(50)
+    assert pace.pause() == 0.5
+    now = 10.5
+    assert pace.pause() == 0
+    now = 1000.0
+    pace.spend(1000)
+    assert pace.pause() == 7, "a silence gives no more than a burst"
+
+
+@pytest.mark.parametrize(
+    ("line", "worth"),
+    [(b"", 1), (b"y", 2), (b"{", 2 + AGENT_LINE), (b'{"type":"hello","configured":true}', 35 + AGENT_LINE)],
+)
+def test_a_guest_that_floods_its_agent_link_has_to_wait(tmp_path: Path, line: bytes, worth: int) -> None:
+    """What it gets read in some time is what its pace allows, and the rest stays in its socket."""
+    files = MachineFiles(tmp_path)
+
+    async def scene() -> tuple[int, float]:
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX) as agent, socket.socket(socket.AF_UNIX) as console:
+            for listener, path in ((agent, files.agent), (console, files.console)):
+                listener.bind(str(path))
+                listener.listen()
+            machine = LiveMachine("box", 1, "uuid", files, lambda fact: None)
+            await machine.attach(fresh=True)
+            guest, begin, sent = agent.accept()[0], loop.time(), 0
+            with guest:
+                guest.setblocking(False)
+                data = (line + b"\n") * (65536 // (len(line) + 1))
+                while loop.time() < begin + 0.5:
+                    try:
+                        sent += guest.send(data)
+                    except BlockingIOError:
+                        await asyncio.sleep(0.01)
+                assert machine._agent is not None
+                unread = fcntl.ioctl(machine._agent._socket, termios.FIONREAD, b"\0" * 4)
+                seconds = loop.time() - begin
+                await machine.detach()
+            return sent - int.from_bytes(unread, sys.byteorder), seconds
+
+    read, seconds = asyncio.run(scene())
+    bytes_allowed = (AGENT_BURST + AGENT_RATE * seconds) * (len(line) + 1) / worth
+    assert read <= bytes_allowed + 2 * CHUNK
 
 
 # Walls

@@ -1,12 +1,11 @@
-# One line of text in, at most one line of shell out: the name of a function of the agent and quoted arguments.
+# One line of text in, at most one line out: the message's id, the name of a function of the agent and quoted
+# arguments.
 # A line that is no JSON object gives nothing. JSON is read into two maps by path: `kind` and, for strings and
 # numbers, `text`. Text is bytes here (the agent sets LC_ALL=C).
 
 BEGIN {
-	split("\" \\ / b f n r t", names, " ")
-	split("\" \\ / \b \f \n \r \t", values, " ")
-	values[6] = "\n"; values[8] = "\t"
-	for (i in names) escapes[names[i]] = values[i]
+	escapes["\""] = "\""; escapes["\\"] = "\\"; escapes["/"] = "/"; escapes["b"] = "\b"
+	escapes["f"] = "\f"; escapes["n"] = "\n"; escapes["r"] = "\r"; escapes["t"] = "\t"
 	for (i = 1; i < 256; i++) code[sprintf("%c", i)] = i
 	for (i = 0; i < 16; i++) digit[substr("0123456789abcdef", i + 1, 1)] = i
 }
@@ -173,11 +172,11 @@ function arguments(    out, i, count, path) {
 	if (problem != "" || rest != "" || kind[""] != "object") next
 	id = kind[SUBSEP "id"] == "number" ? text[SUBSEP "id"] : "null"
 	type = text[SUBSEP "type"]
-	if (type == "hello") print "hello " id
-	else if (type == "poweroff") print "power_off"
+	if (type == "hello") print id " hello " id
+	else if (type == "poweroff") print id " power_off"
 	else if (type == "configure") {
 		line = "configure " id " " arguments()
-		print problem == "" ? line : "refuse " id " " quoted(problem)
+		print id " " (problem == "" ? line : "failed " quoted(problem))
 	}
 	fflush()
 }
