@@ -254,7 +254,7 @@ def test_a_stop_that_its_server_did_not_live_to_finish_is_finished_by_the_next(
     driver.fact("end1", 2, "ready")
     driver.do("delete", container="end1")
     driver.end()
-    assert left_of(state, "end1") == set()
+    assert processes_of(str(layout_of(state).base)) == {}
 
 
 def ordinary_user() -> tuple[str, ...]:
