@@ -12,8 +12,8 @@ from ecompute_server import assembly, logs
 from ecompute_server.http.app import Api
 from ecompute_server.http.serving import (
     Server,
-    bound_memory_arenas,
     give_memory_back,
+    keep_memory_small,
     listen,
     raise_open_files_limit,
     serve_until_signal,
@@ -75,7 +75,7 @@ def serve(
     )
     logs.set_up(chosen.log_level)
     raise_open_files_limit()
-    bound_memory_arenas()
+    keep_memory_small()
     assembly.prepare_process(chosen)
     return asyncio.run(_serve(chosen))
 

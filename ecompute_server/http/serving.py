@@ -21,7 +21,7 @@ PING_SECONDS = 30.0
 _MAX_HEADER_BYTES = 32 * 1024
 _MAX_MESSAGE_BYTES = 1024 * 1024
 _BACKLOG = 2048
-_M_ARENA_MAX = -8  # mallopt(3)
+_M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1  # mallopt(3)
 
 
 class ListenError(Exception):
@@ -60,10 +60,16 @@ def raise_open_files_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def bound_memory_arenas() -> None:
-    """Let the C library keep two arenas instead of eight for each processor: threads here allocate little."""
+def keep_memory_small() -> None:
+    """Let the C library keep one arena, since threads here allocate little, and give large pieces back at
+    once.
+    """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, 1)
+        # set by hand, so that they do not grow with what was freed before
+        mallopt(_M_MMAP_THRESHOLD, 64 * 1024)
+        mallopt(_M_TRIM_THRESHOLD, 64 * 1024)
 
 
 def give_memory_back() -> None:
