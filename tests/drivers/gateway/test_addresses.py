@@ -195,7 +195,7 @@ def test_a_port_in_use_is_an_obstacle() -> None:
     ("number", "words"),
     [
         (errno.EADDRINUSE, "in use by another program"),
-        (errno.EACCES, "set port_offset"),
+        (errno.EACCES, "--port-offset"),
         (errno.EADDRNOTAVAIL, "does not have that address"),
         (errno.EMFILE, "too many files"),
         (errno.ENETDOWN, "Network is down"),
