@@ -47,7 +47,8 @@ def bind_sentence(error: OSError, address: str, port: int) -> str:
         case errno.EADDRINUSE:
             return (
                 f"{where} is in use by another program. If that listens on port {port} of all addresses (the"
-                " host's own SSH server often does), bind it to its own address, or serve with --port-offset 20000."
+                " host's own SSH server often does), bind it to its own address, or serve with"
+                " --port-offset 20000."
             )
         case errno.EACCES | errno.EPERM:
             return (
