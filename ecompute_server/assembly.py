@@ -142,7 +142,9 @@ async def open_services(
         containers = SqliteContainers(file)
         addresses = await _addresses(settings, SqliteMeta(file), containers)
         try:
-            view = View(settings.domain, settings.port_offset, _reachable(settings))
+            ports = _port_finding(settings)
+            reachable = settings.hypervisor == "simulated" or ports.severity is Severity.OK
+            view = View(settings.domain, settings.port_offset, reachable)
             broadcast = Broadcast(view, containers.of_user)
             containers.listen(lambda change: broadcast.publish(change.before, change.after))
             people = Recipes(keyring, view)
@@ -159,6 +161,8 @@ async def open_services(
             users = SqliteUsers(file)
             try:
                 await supervisor.start()
+                if not reachable:
+                    _log.warning(f"{ports.check} {ports.detail}")
                 yield Services(
                     containers=containers,
                     users=users,
@@ -203,14 +207,6 @@ async def _addresses(settings: Settings, meta: SqliteMeta, containers: SqliteCon
     if " ".join(plan.networks) != " ".join(stored):
         await meta.set("networks", " ".join(plan.networks))
     return plan
-
-
-def _reachable(settings: Settings) -> bool:
-    finding = _port_finding(settings)
-    closed = settings.hypervisor == "libvirt" and finding.severity is not Severity.OK
-    if closed:
-        _log.warning(f"ports under 1024 {finding.detail}")
-    return not closed
 
 
 @frozen
