@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import frozen
 
-from ecompute.contract.catalog import MEMORY_MB, STORAGE_GB, Arch, InstanceType, Status
+from ecompute.contract.catalog import MEMORY_MB, STORAGE_GB, Arch, InstanceType
 from ecompute.contract.rules import Bounds
 
 from .broadcast import Broadcast
@@ -45,9 +45,6 @@ from .store.people import SqliteKeys, SqliteTokens, SqliteUsers
 from .supervisor import Supervisor, Timing
 
 _log = get_logger(__name__)
-
-UP = frozenset({Status.PENDING, Status.INITIALIZING, Status.RUNNING})
-"""The statuses in which a machine runs or is about to."""
 
 _LEAST_REAL_MEMORY_MB = 128
 """The micro guest of amd64 does not boot with 96 MB, and an API that says 64 would only make it fail."""

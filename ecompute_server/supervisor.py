@@ -18,7 +18,7 @@ from attrs import frozen
 from ecompute.contract.catalog import Status
 
 from .core import recovery
-from .core.lifecycle import EffectKind, Happening, Observation
+from .core.lifecycle import BOOTING, DOWN, EffectKind, Happening, Observation
 from .core.presentation import SSH_PORT
 from .core.record import ContainerRecord
 from .gateway.interface import Gateway, GatewayError
@@ -101,15 +101,14 @@ class Supervisor:
         await self._guests.close()
         await self._hypervisor.close()
 
-    # --- effects
-    # -----------------------------------------------------------------------------------------------
+    # --- effects ----------------------------------------------------------------------------------
 
     def _committed(self, change: Change) -> None:
         for effect in change.effects:
             self._enqueue(effect)
         _tell(change)
         record = change.after
-        if record is not None and (record.life.deleted or record.life.status not in _BOOTING):
+        if record is not None and (record.life.deleted or record.life.status not in BOOTING):
             self._forget_boot(record.id)
 
     def _enqueue(self, effect: Effect) -> None:
@@ -166,9 +165,9 @@ class Supervisor:
         await self._containers.strike(effect)
 
     async def _power_on(self, record: ContainerRecord, effect: Effect) -> None:
-        if record.life.deleted or record.life.generation != effect.generation or record.life.status in _DOWN:
+        if record.life.deleted or record.life.generation != effect.generation or record.life.status in DOWN:
             return
-        if record.life.status in _BOOTING:
+        if record.life.status in BOOTING:
             self._set_deadline(record)
         try:
             await self._hypervisor.start(self._spec(record))
@@ -191,8 +190,7 @@ class Supervisor:
         except GatewayError as error:
             _log.error("not reachable from outside", container=record.id, reason=str(error))
 
-    # --- facts
-    # ---------------------------------------------------------------------------------------------------
+    # --- facts ------------------------------------------------------------------------------------
 
     def _observe(self, fact: Fact) -> None:
         _log.debug("fact", container=fact.container_id, kind=str(fact.kind), generation=fact.generation)
@@ -222,7 +220,7 @@ class Supervisor:
             record = self._containers.get(container_id)
             if record is None or record.life.deleted or record.life.generation != generation:
                 return
-            if record.life.status in _DOWN:
+            if record.life.status in DOWN:
                 return
             try:
                 await self._guests.answer(self._login(record))
@@ -274,8 +272,6 @@ def _tell(change: Change) -> None:
 
 
 _NO_START = "The host could not start the machine; its operator finds the reason in the server's log."
-_BOOTING = frozenset({Status.PENDING, Status.INITIALIZING})
-_DOWN = frozenset({Status.STOPPED, Status.FAILED})
 _HAPPENINGS = {
     FactKind.STARTED: Happening.MACHINE_STARTED,
     FactKind.STOPPED: Happening.MACHINE_STOPPED,

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ecompute_server import assembly, logs
+from ecompute_server.core.lifecycle import UP
 from ecompute_server.http.app import Api
 from ecompute_server.http.serving import (
     Server,
@@ -95,7 +96,7 @@ async def _serve(settings: Settings) -> int:
                 )
                 await serve_until_signal(server, listener)
                 left = sum(
-                    record.life.status in assembly.UP and not record.life.deleted
+                    record.life.status in UP and not record.life.deleted
                     for record in services.containers.all()
                 )
         finally:

@@ -92,9 +92,10 @@ class Step:
     effects: tuple[EffectKind, ...] = ()
 
 
-_UP = frozenset({Status.PENDING, Status.INITIALIZING, Status.RUNNING})
-_BOOTING = frozenset({Status.PENDING, Status.INITIALIZING})
-_DOWN = frozenset({Status.STOPPED, Status.FAILED})
+UP = frozenset({Status.PENDING, Status.INITIALIZING, Status.RUNNING})
+"""The statuses in which a machine runs or is about to."""
+BOOTING = frozenset({Status.PENDING, Status.INITIALIZING})
+DOWN = frozenset({Status.STOPPED, Status.FAILED})
 
 BIRTH = Step(Life(), (EffectKind.POWER_ON,))
 """How every container begins."""
@@ -114,11 +115,11 @@ def step(life: Life, event: Event) -> Step:
 def _command(life: Life, command: Command) -> Step:
     status = life.status
     match command:
-        case Command.START if status in _DOWN:
+        case Command.START if status in DOWN:
             return Step(_boot_again(life), (EffectKind.POWER_ON,))
         case Command.STOP if status is not Status.STOPPED:
             return Step(_at(life, Status.STOPPED), (EffectKind.CLOSE_DOORS, _off(status)))
-        case Command.RESTART if status in _UP:
+        case Command.RESTART if status in UP:
             return Step(_boot_again(life), (EffectKind.CLOSE_DOORS, _off(status), EffectKind.POWER_ON))
         case Command.DELETE:
             return Step(evolve(life, deleted=True), (EffectKind.CLOSE_DOORS, EffectKind.ERASE))
@@ -131,19 +132,19 @@ def _observation(life: Life, seen: Observation) -> Step:
     match seen.happening:
         case Happening.MACHINE_STARTED if status is Status.PENDING:
             return Step(_at(life, Status.INITIALIZING))
-        case Happening.GUEST_ANSWERED if status in _UP:
+        case Happening.GUEST_ANSWERED if status in UP:
             # also when it runs already: after an adoption or a reboot inside the guest the doors must lead
             # there
             return Step(_at(life, Status.RUNNING), (EffectKind.OPEN_DOORS,))
-        case Happening.MACHINE_STOPPED if status in _UP:
+        case Happening.MACHINE_STOPPED if status in UP:
             return Step(_at(life, Status.STOPPED), (EffectKind.CLOSE_DOORS, EffectKind.CUT_OFF))
-        case Happening.MACHINE_LOST if status in _UP:
+        case Happening.MACHINE_LOST if status in UP:
             return _failed(life, seen.reason)
-        case Happening.BOOT_FAILED if status in _BOOTING:
+        case Happening.BOOT_FAILED if status in BOOTING:
             return _failed(life, seen.reason)
-        case Happening.MACHINE_MISSING if status in _UP:
+        case Happening.MACHINE_MISSING if status in UP:
             return Step(_boot_again(life), (EffectKind.POWER_ON,))
-        case Happening.MACHINE_FOUND if status in _UP:
+        case Happening.MACHINE_FOUND if status in UP:
             return Step(life, (EffectKind.POWER_ON,))
         case Happening.MACHINE_FOUND:
             return Step(life, (EffectKind.CUT_OFF if status is Status.FAILED else EffectKind.POWER_OFF,))

@@ -68,8 +68,7 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = secrets.token_hex(8)
         if scope["type"] == "websocket":
-            # the query may hold a credential; the HTTP server logs its own scope, so the query leaves that
-            # one
+            # the query may hold a credential; the HTTP server logs its own scope, so it leaves that one
             seen, scope = scope, dict(scope)
             seen["query_string"] = b""
 
@@ -130,8 +129,7 @@ class Api:
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise not_found()
 
-    # --- HTTP rows
-    # ----------------------------------------------------------------------------------------------
+    # --- HTTP rows --------------------------------------------------------------------------------
 
     def _endpoint(self, rows: Mapping[str, Endpoint[Any, Any]]) -> ASGIApp:
         allowed = sorted({*rows, *(["HEAD"] if "GET" in rows else [])})
@@ -156,8 +154,7 @@ class Api:
         call = Call(self._services, asked, {}, caller, container)
         return responses.success(await HANDLERS[row.name](call))
 
-    # --- WebSocket rows
-    # -----------------------------------------------------------------------------------------
+    # --- WebSocket rows ---------------------------------------------------------------------------
 
     def _channel(self, row: Channel[Any, Any]) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -217,8 +214,7 @@ class Api:
             for goodbye in late:
                 goodbye.cancel()
 
-    # --- what every row checks
-    # ------------------------------------------------------------------------------------
+    # --- what every row checks --------------------------------------------------------------------
 
     def _authorise(self, row: Row, connection: HTTPConnection) -> Caller | None:
         if row.auth is Auth.NONE:
