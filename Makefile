@@ -2,10 +2,10 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench format
+.PHONY: help setup demo test check bench format reference
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## host packages, .venv, guest images; nothing twice
 	@.ci/setup
@@ -22,9 +22,14 @@ check: setup ## format, lint, types, architecture
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/architecture
 
-bench: setup ## how fast, as ratios to QEMU started by hand in the same run
+bench: setup ## how fast, as ratios in the same run: the server's answers, its feed, containers against plain QEMU
+	$(PYTHON) tests/bench/requests.py
+	$(PYTHON) tests/bench/feed.py
 	$(PYTHON) tests/bench/first_light.py
 
 format: setup ## rewrite the code in the house format
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
+
+reference: setup ## write docs/reference from the contract
+	$(PYTHON) -m ecompute.contract.description.markdown docs/reference

@@ -12,13 +12,17 @@ if TYPE_CHECKING:
     from . import contract as contract
     from .async_client import AsyncClient, login_async
     from .async_events import AsyncEvents
+    from .async_temporary import AsyncTemporary
     from .async_terminal import AsyncTerminal
+    from .async_watch import AsyncWatch
     from .client import Client, login
-    from .contract.resources import Container, Session, SSHKey
+    from .contract.resources import Container, IngressRule, Mounts, Session, SSHAccess, SSHKey, Token
     from .contract.scopes import Grants, Scope
     from .errors import (
         APIError,
         Closed,
+        CommandFailed,
+        CommandResult,
         Conflict,
         ConnectError,
         ContainerFailed,
@@ -43,15 +47,21 @@ if TYPE_CHECKING:
     from .events import Events
     from .protocol.feed import Deleted, Event, Snapshot, StatusChanged
     from .settings import VERSION as __version__
+    from .temporary import Temporary
     from .terminal import Terminal
+    from .watch import Watch
 
 __all__ = [
     "APIError",
     "AsyncClient",
     "AsyncEvents",
+    "AsyncTemporary",
     "AsyncTerminal",
+    "AsyncWatch",
     "Client",
     "Closed",
+    "CommandFailed",
+    "CommandResult",
     "Conflict",
     "ConnectError",
     "Container",
@@ -63,26 +73,32 @@ __all__ = [
     "Events",
     "Forbidden",
     "Grants",
+    "IngressRule",
     "InternalError",
     "InvalidAnswer",
     "InvalidArgument",
     "InvalidRequest",
     "LimitReached",
     "MethodNotAllowed",
+    "Mounts",
     "NotFound",
     "NotRunning",
     "OutcomeUnknown",
     "RateLimited",
+    "SSHAccess",
     "SSHKey",
     "Scope",
     "Session",
     "Snapshot",
     "StatusChanged",
+    "Temporary",
     "Terminal",
+    "Token",
     "TooLarge",
     "Unauthenticated",
     "Unavailable",
     "Unsupported",
+    "Watch",
     "__version__",
     "contract",
     "login",
@@ -92,14 +108,26 @@ __all__ = [
 _HOMES = {
     "async_client": ("AsyncClient", "login_async"),
     "async_events": ("AsyncEvents",),
+    "async_temporary": ("AsyncTemporary",),
     "async_terminal": ("AsyncTerminal",),
+    "async_watch": ("AsyncWatch",),
     "client": ("Client", "login"),
-    "contract.resources": ("Container", "SSHKey", "Session"),
+    "contract.resources": (
+        "Container",
+        "IngressRule",
+        "Mounts",
+        "SSHAccess",
+        "SSHKey",
+        "Session",
+        "Token",
+    ),
     "contract.scopes": ("Grants", "Scope"),
     "events": ("Events",),
     "protocol.feed": ("Deleted", "Event", "Snapshot", "StatusChanged"),
     "settings": ("__version__",),
+    "temporary": ("Temporary",),
     "terminal": ("Terminal",),
+    "watch": ("Watch",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""The async client, on asyncio and trio: one line per operation. `client` is its twin.
+"""The async client, on asyncio and trio. `client` is its twin.
 
 What an operation does is written once, in `protocol`; here it only meets the transport.
 """
@@ -6,31 +6,41 @@ What an operation does is written once, in `protocol`; here it only meets the tr
 from __future__ import annotations
 
 import random
+import secrets
 import time
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet
 
+from .async_operations import (
+    AsyncContainers,
+    AsyncIngress,
+    AsyncMountPaths,
+    AsyncSSHKeys,
+    AsyncSSHSwitch,
+    AsyncTokens,
+)
 from .contract import endpoints, requests
 from .contract.catalog import TERMINAL_COLS, TERMINAL_ROWS
 from .contract.endpoint import Endpoint
-from .contract.resources import Container, Session, SSHKey
-from .protocol import flows, wire
+from .contract.resources import Container, Session
+from .errors import CommandResult, InvalidArgument
+from .protocol import execution, flows, temporary, wire
 from .settings import CALL_TIMEOUT, CONNECT_TIMEOUT, WAIT_TIMEOUT, checked_timeout, resolve
 
 if TYPE_CHECKING:
     # the HTTP library is loaded with the first client
+    from .async_command import AsyncCommand
     from .async_events import AsyncEvents
+    from .async_temporary import AsyncTemporary
     from .async_terminal import AsyncTerminal
+    from .async_watch import AsyncWatch
     from .transport import AsyncCustomTransport, Verify
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-
-# inside the classes, `list` is an operation
-_Containers = list[Container]
-_SSHKeys = list[SSHKey]
 
 
 class AsyncClient:
@@ -65,13 +75,25 @@ class AsyncClient:
         self._settings = resolve(token, base_url, timeout=timeout, connect_timeout=connect_timeout)
         self._transport = AsyncTransport(self._settings, verify=verify, proxy=proxy, transport=transport)
         self._timing = flows.Timing(time.monotonic, random.random)
-        self._channels: WeakSet[AsyncEvents | AsyncTerminal] = WeakSet()
+        self._channels: WeakSet[AsyncEvents | AsyncWatch | AsyncTerminal | AsyncCommand] = WeakSet()
         self.containers = AsyncContainers(self)
         self.ssh_keys = AsyncSSHKeys(self)
+        self.ssh_access = AsyncSSHSwitch(self)
+        self.ingress = AsyncIngress(self)
+        self.mounts = AsyncMountPaths(self)
+        self.tokens = AsyncTokens(self)
 
     async def session(self, *, timeout: float | None = None) -> Session:
         """Who the token belongs to; its `token` is None."""
         return await self._call(endpoints.GET_SESSION, requests.GetSession(), timeout)
+
+    async def logout(self, *, timeout: float | None = None) -> None:
+        """End the session at once: its token is good for nothing any more, what it has opened is closed.
+
+        Raises:
+            Forbidden: the token is no session's.
+        """
+        await self._call(endpoints.LOG_OUT, requests.LogOut(), timeout)
 
     def events(self, *, timeout: float | None = None) -> AsyncEvents:
         """What happens to the containers, as a context manager that yields events.
@@ -87,6 +109,66 @@ class AsyncClient:
         events = AsyncEvents(self._transport, self._timing, self._within(timeout))
         self._channels.add(events)
         return events
+
+    def watch(self, *, timeout: float | None = None) -> AsyncWatch:
+        """A live view of all containers, as a context manager that gives a mapping of id to container.
+
+        Entering waits for the first list; `timeout` bounds that.
+
+        Raises (on entering):
+            Forbidden: the token lacks `read` on all containers of its user.
+            APIError, ConnectError, DeadlineExceeded, InvalidAnswer: as for every call.
+        """
+        from .async_watch import AsyncWatch
+
+        watch = AsyncWatch(self._transport, self._timing, self._within(timeout))
+        self._channels.add(watch)
+        return watch
+
+    def temporary(
+        self,
+        *,
+        name: str | None = None,
+        instance_type: str | None = None,
+        memory_mb: int | None = None,
+        storage_gb: int | None = None,
+        ssh_enabled: bool | None = None,
+        mount_paths: Sequence[str] | None = None,
+        ssh_key_ids: Sequence[int] | None = None,
+        public_key: str | None = None,
+        timeout: float = WAIT_TIMEOUT,
+    ) -> AsyncTemporary:
+        """A running container for the length of a block, as a context manager that gives the `Container`.
+
+        A key is registered for it, and both are deleted at the end, whatever happens. `public_key` is that
+        key; without it one is made up with which nobody can log in, so that only terminals and commands reach
+        the container. `ssh_key_ids` names registered keys instead; these stay. `name` is a random one unless
+        given, `timeout` the time to boot, the rest as for `containers.create`.
+
+        Raises:
+            InvalidArgument: at once, for arguments of the wrong type, or both kinds of key.
+            ContainerFailed, DeadlineExceeded: on entering; it did not boot, and is deleted.
+            APIError, ConnectError, OutcomeUnknown: on entering, as for every create; on leaving, when
+                something could not be deleted and may be left.
+        """
+        from .async_temporary import AsyncTemporary
+
+        if ssh_key_ids is not None and public_key is not None:
+            raise InvalidArgument("A temporary container takes ssh_key_ids or public_key, not both.")
+        unique = f"temporary-{secrets.token_hex(4)}"
+        request = requests.CreateContainer(
+            name=unique if name is None else name,
+            ssh_key_ids=() if ssh_key_ids is None else wire.listed(ssh_key_ids),
+            instance_type=instance_type,
+            memory_mb=memory_mb,
+            storage_gb=storage_gb,
+            ssh_enabled=ssh_enabled,
+            mount_paths=wire.listed(mount_paths),
+        )
+        secret = secrets.token_bytes(32)
+        state = temporary.Temporary(request, public_key, unique=unique, secret=secret, timing=self._timing)
+        wait = partial(self.containers.wait, timeout=checked_timeout(timeout))
+        return AsyncTemporary(self._transport, state, self._settings.timeout, wait)
 
     def terminal(
         self,
@@ -110,8 +192,39 @@ class AsyncClient:
         self._channels.add(terminal)
         return terminal
 
+    async def run(
+        self,
+        id: str,
+        command: str,
+        *,
+        input: bytes | str | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+    ) -> CommandResult:
+        """Run a shell line in a running container, as root and without a terminal, and wait for its end.
+
+        `input` is its standard input, a text in UTF-8. What it prints is kept in memory, all of it. `timeout`
+        is for everything (None: as long as it takes); a command whose time is over gets a hang-up.
+
+        Raises:
+            NotFound, NotRunning: as every other refusal; nothing was run.
+            Unsupported: the server knows no single commands.
+            CommandFailed: with `check`, when its exit status is not 0.
+            DeadlineExceeded: it took longer; it may have ended all the same.
+            ConnectError: the connection or the container was lost before its end.
+            InvalidArgument, InvalidAnswer: as for every call.
+        """
+        from .async_command import AsyncCommand
+
+        deadline = None if timeout is None else self._timing.now() + checked_timeout(timeout)
+        opening = self._settings.timeout if timeout is None else min(timeout, self._settings.timeout)
+        running = AsyncCommand(self._transport, self._timing, id, command, input)
+        self._channels.add(running)
+        result = await running.run(opening, deadline)
+        return execution.checked(id, result) if check else result
+
     async def aclose(self) -> None:
-        """Close all connections, feeds and terminals included; closing twice is no fault."""
+        """Close all connections, with all feeds, views, terminals and commands; closing twice is no fault."""
         for channel in [*self._channels]:
             await channel.aclose()
         await self._transport.aclose()
@@ -147,129 +260,6 @@ class AsyncClient:
                 return await self._transport.perform(step)
 
             return await flows.adrive(flow, perform)
-
-
-class AsyncContainers:
-    """`client.containers`."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-
-    async def list(self, *, timeout: float | None = None) -> _Containers:
-        """The caller's containers, newest first."""
-        return [
-            *(
-                await self._client._call(endpoints.LIST_CONTAINERS, requests.ListContainers(), timeout)
-            ).containers
-        ]
-
-    async def create(
-        self,
-        name: str,
-        ssh_key_ids: Sequence[int],
-        *,
-        instance_type: str | None = None,
-        memory_mb: int | None = None,
-        storage_gb: int | None = None,
-        ssh_enabled: bool | None = None,
-        mount_paths: Sequence[str] | None = None,
-        timeout: float | None = None,
-    ) -> Container:
-        """Make a container and start it; the answer comes at once, with the status `pending`.
-
-        What is not given takes the server's default. `ssh_key_ids` names the keys that may log in, at least
-        one; `mount_paths` the directories that outlive a stop.
-
-        Raises:
-            InvalidRequest: a rule is broken; `fields` lists every fault.
-            LimitReached: the user has as many containers as allowed.
-            OutcomeUnknown: the answer was lost, and the container may be there; it is never sent twice.
-        """
-        request = requests.CreateContainer(
-            name=name,
-            ssh_key_ids=wire.listed(ssh_key_ids),
-            instance_type=instance_type,
-            memory_mb=memory_mb,
-            storage_gb=storage_gb,
-            ssh_enabled=ssh_enabled,
-            mount_paths=wire.listed(mount_paths),
-        )
-        return await self._client._call(endpoints.CREATE_CONTAINER, request, timeout)
-
-    async def get(self, id: str, *, timeout: float | None = None) -> Container:
-        """One container, as it is now.
-
-        Raises:
-            NotFound: no container of the caller's has this id.
-        """
-        return await self._client._call(endpoints.GET_CONTAINER, requests.GetContainer(id), timeout)
-
-    async def start(self, id: str, *, timeout: float | None = None) -> Container:
-        """Boot a stopped or failed container; one that is on its way or running stays as it is.
-
-        Raises:
-            NotFound: no container of the caller's has this id.
-        """
-        return await self._client._call(endpoints.START_CONTAINER, requests.StartContainer(id), timeout)
-
-    async def stop(self, id: str, *, timeout: float | None = None) -> Container:
-        """Power a container off; only what lies under its mount paths stays.
-
-        Raises:
-            NotFound: no container of the caller's has this id.
-        """
-        return await self._client._call(endpoints.STOP_CONTAINER, requests.StopContainer(id), timeout)
-
-    async def delete(self, id: str, *, timeout: float | None = None) -> None:
-        """Delete a container and all its data.
-
-        Raises:
-            NotFound: no container of the caller's has this id.
-        """
-        await self._client._call(endpoints.DELETE_CONTAINER, requests.DeleteContainer(id), timeout)
-
-    async def wait(self, id: str, status: str = "running", *, timeout: float = WAIT_TIMEOUT) -> Container:
-        """Wait until a container has a status, by the events feed, and return it as it is then.
-
-        Raises:
-            ContainerFailed: it failed on the way; `reason` says why, if the server told.
-            NotFound: no container of the caller's has this id, or it was deleted meanwhile.
-            DeadlineExceeded: it took longer; `last_status` is what was seen last.
-            Forbidden: the token lacks `read` on all containers of its user, which the feed needs.
-        """
-        return await self._client._wait(id, status, timeout)
-
-
-class AsyncSSHKeys:
-    """`client.ssh_keys`."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-
-    async def list(self, *, timeout: float | None = None) -> _SSHKeys:
-        """The caller's keys, newest first."""
-        return [
-            *(await self._client._call(endpoints.LIST_SSH_KEYS, requests.ListSSHKeys(), timeout)).ssh_keys
-        ]
-
-    async def add(self, name: str, public_key: str, *, timeout: float | None = None) -> SSHKey:
-        """Register a public key: one line of OpenSSH's format, such as `ssh-ed25519 AAAA… me@home`.
-
-        Raises:
-            InvalidRequest: the key or the name is malformed.
-            Conflict: the caller has this key already.
-            LimitReached: the user has as many keys as allowed.
-            OutcomeUnknown: the answer was lost, and the key may be there; it is never sent twice.
-        """
-        return await self._client._call(endpoints.ADD_SSH_KEY, requests.AddSSHKey(name, public_key), timeout)
-
-    async def delete(self, id: int, *, timeout: float | None = None) -> None:
-        """Forget a key; containers that carry it keep it.
-
-        Raises:
-            NotFound: no key of the caller's has this id.
-        """
-        await self._client._call(endpoints.DELETE_SSH_KEY, requests.DeleteSSHKey(id), timeout)
 
 
 async def login_async(

@@ -65,6 +65,11 @@ class AsyncConnection:
         if not ready():
             raise DeadlineExceeded(f"{what} within the time given.")
 
+    @property
+    def has_room(self) -> bool:
+        """Whether `send` has no need to wait: there is room, or the connection has ended."""
+        return self._websocket.finished or self._websocket.outgoing < MAX_OUTGOING
+
     async def send(self, fill: Callable[[WebSocket], None], deadline: float | None = None) -> None:
         """Queue a message, once there is room for it.
 
@@ -73,11 +78,7 @@ class AsyncConnection:
             Closed: the connection has ended.
         """
         websocket = self._websocket
-        await self.wait(
-            lambda: websocket.finished or websocket.outgoing < MAX_OUTGOING,
-            deadline,
-            "The server did not take the data",
-        )
+        await self.wait(lambda: self.has_room, deadline, "The server did not take the data")
         if websocket.finished:
             raise Closed("The connection has ended.") from websocket.error
         fill(websocket)

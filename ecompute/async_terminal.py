@@ -12,11 +12,12 @@ from typing import Any, Self
 from anyio.abc import TaskGroup
 
 from .async_connection import AsyncConnection, Background, Signal
+from .contract.catalog import TERMINAL_PROTOCOL
 from .contract.endpoints import TERMINAL
 from .contract.requests import OpenTerminal
 from .errors import Closed
 from .protocol import flows, wire
-from .protocol.terminal import SUBPROTOCOL, TerminalState, check_size, pieces
+from .protocol.terminal import TerminalState, check_size, pieces
 from .protocol.websocket import WebSocket
 from .transport import AsyncTransport
 
@@ -34,8 +35,7 @@ class AsyncTerminal:
         self._transport = transport
         self._timing = timing
         self._timeout = timeout
-        size = {name: str(value) for name, value in check_size(rows, cols).items()}
-        self._request = wire.encode_channel(TERMINAL, OpenTerminal(id), size)
+        self._request = wire.encode_channel(TERMINAL, OpenTerminal(id, **check_size(rows, cols)))
         self._changed = Signal()
         self._state = TerminalState(None)
         self._connection: AsyncConnection | None = None
@@ -45,7 +45,7 @@ class AsyncTerminal:
     async def __aenter__(self) -> Self:
         if self._tasks is not None:
             raise Closed("A terminal can be entered once: call terminal() again.")
-        flow = flows.connect(self._request, (SUBPROTOCOL,), self._timeout, self._timing)
+        flow = flows.connect(self._request, (TERMINAL_PROTOCOL,), self._timeout, self._timing)
         async with AsyncExitStack() as undo:
             self._tasks = await undo.enter_async_context(Background())
             await flows.adrive(flow, self._perform)

@@ -52,7 +52,14 @@ class Connection:
         self._bell.setblocking(False)
         self._ear.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="ecompute-websocket", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            # Ctrl-C may come while it starts; then nobody else knows of this connection
+            with self._changed:
+                self._end_by = time.monotonic()
+                self._ring()
+            raise
 
     def wait(self, ready: Callable[[], bool], deadline: float | None, what: str) -> None:
         """Wait until `ready`, which is asked whenever something has changed.
@@ -65,6 +72,11 @@ class Connection:
             if not self._changed.wait_for(ready, timeout):
                 raise DeadlineExceeded(f"{what} within the time given.")
 
+    @property
+    def has_room(self) -> bool:
+        """Whether `send` has no need to wait: there is room, or the connection has ended."""
+        return self._websocket.finished or self._websocket.outgoing < MAX_OUTGOING
+
     def send(self, fill: Callable[[WebSocket], None], deadline: float | None = None) -> None:
         """Queue a message, once there is room for it.
 
@@ -73,11 +85,7 @@ class Connection:
             Closed: the connection has ended.
         """
         websocket = self._websocket
-        self.wait(
-            lambda: websocket.finished or websocket.outgoing < MAX_OUTGOING,
-            deadline,
-            "The server did not take the data",
-        )
+        self.wait(lambda: self.has_room, deadline, "The server did not take the data")
         with self._changed:
             if websocket.finished:
                 raise Closed("The connection has ended.") from websocket.error

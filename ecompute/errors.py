@@ -19,9 +19,10 @@
     ├── OutcomeUnknown              a create was sent and its answer lost: it may or may not have happened
     ├── DeadlineExceeded            the time given was not enough (a TimeoutError)
     ├── ContainerFailed             a container that was waited for has failed
+    ├── CommandFailed               a command ended with another status than 0; `.result` has its output
     ├── Unsupported                 this server cannot do that
     ├── InvalidArgument             refused before anything was sent (a ValueError)
-    └── Closed                      a client, feed or terminal was used after its end (a RuntimeError)
+    └── Closed                      a client, feed, view or terminal was used after its end (a RuntimeError)
 
 No other library's exception leaves a public call, and no message holds a token, a password or a body. All of
 them pickle. An error of the server with a code that this version does not know is the class of its status, or
@@ -33,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from .contract.problems import PROBLEMS, Code, Fault
 
@@ -45,6 +46,11 @@ def _restore(cls: type[Error], args: tuple[Any, ...], state: dict[str, Any]) -> 
     error.args = args  # an OSError takes them in __init__ only
     error.__dict__.update(state)
     return error
+
+
+def _size(data: bytes) -> str:
+    # what a command printed may be long, and secret
+    return f"<{len(data)} bytes>"
 
 
 class Error(Exception):
@@ -282,6 +288,30 @@ class ContainerFailed(Error):
         self.reason = reason
 
 
+@frozen
+class CommandResult:
+    """How a command ended: its exit status (128 + number for a signal, as a shell tells it), and all that it
+    wrote to standard output and standard error.
+    """
+
+    exit_status: int
+    output: bytes = field(repr=_size)
+    error: bytes = field(repr=_size)
+
+    @property
+    def text(self) -> str:
+        """The output as text; what is no UTF-8 becomes U+FFFD."""
+        return self.output.decode("utf-8", "replace")
+
+
+class CommandFailed(Error):
+    """A command that was to be checked ended with another status than 0; `result` is all that it left."""
+
+    def __init__(self, message: str, *, result: CommandResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
 class Unsupported(Error):
     """The server does not offer this."""
 
@@ -295,7 +325,7 @@ class InvalidArgument(Error, ValueError):
 
 
 class Closed(Error, RuntimeError):
-    """A client, feed or terminal was used after its end, or before it was entered."""
+    """A client, feed, view or terminal was used after its end, or before it was entered."""
 
 
 def told(faults: Iterable[Fault]) -> str:

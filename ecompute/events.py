@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Self
 
-from .connection import Connection
-from .contract.endpoints import EVENTS
-from .contract.requests import OpenEvents
 from .errors import Closed
-from .protocol import flows, wire
+from .protocol import flows
 from .protocol.feed import Event, Feed
+from .subscription import Subscription
 from .transport import Transport
 
 
-class Events:
+class Events(Subscription[Event]):
     """What happens to the caller's containers, from a `Snapshot` on; made by `client.events()`.
 
     Iterating gives every change as it comes. When the connection is lost it comes back by itself, with
@@ -27,27 +22,7 @@ class Events:
     """
 
     def __init__(self, transport: Transport, timing: flows.Timing, timeout: float) -> None:
-        self._transport = transport
-        self._timing = timing
-        self._timeout = timeout
-        self._request = wire.encode_channel(EVENTS, OpenEvents(), {})
-        self._feed = Feed()
-        self._changed = threading.Condition()
-        self._receiving = threading.Lock()
-        self._connection: Connection | None = None
-        self._closed = False
-
-    def __enter__(self) -> Self:
-        if self._connection is not None or self._closed:
-            raise Closed("A feed can be entered once: call events() again.")
-        flow = flows.connect(self._request, (), self._timeout, self._timing)
-        flows.drive(flow, self._perform)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().__init__(transport, timing, timeout, Feed(), threading.Condition())
 
     def __iter__(self) -> Iterator[Event]:
         return self
@@ -59,65 +34,3 @@ class Events:
             if self._closed:
                 raise StopIteration from None
             raise
-
-    def receive(self, timeout: float | None = None) -> Event:
-        """The next event, waited for at most `timeout` seconds (None: as long as it takes).
-
-        Raises:
-            DeadlineExceeded: none came in time; the feed is as good as before.
-            APIError: the server refuses a new connection, such as `Unauthenticated` for a revoked token.
-            ConnectError: the server was away for too long.
-            InvalidAnswer: the server sent what is not of this API.
-            Closed: the feed was closed, or not entered.
-        """
-        if self._connection is None and not self._closed:
-            raise Closed("A feed has to be entered first: `with client.events() as events`.")
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._receiving:
-            flow = flows.next_event(self._feed, self._take, self._request, self._timing, deadline)
-            return flows.drive(flow, self._perform)
-
-    def _take(self) -> Event | None:
-        with self._changed:
-            self._check_open()
-            return self._feed.take()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise Closed("The feed is closed.")
-
-    def _perform(self, step: flows.Step) -> Any:
-        match step:
-            case flows.Connect():
-                self._connect(step)
-            case flows.Await() if self._connection is not None:
-                self._connection.wait(lambda: self._feed.ready, step.deadline, "No event came")
-            case flows.Pause():
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closed, step.seconds)
-                    self._check_open()
-            case _:
-                raise TypeError(step)
-
-    def _connect(self, step: flows.Connect) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        stream, _ = self._transport.connect(step.request, step.subprotocols, step.timeout)
-        with self._changed:
-            self._feed.opened()
-        connection = Connection(stream, self._feed, self._changed)
-        with self._changed:
-            self._connection = connection
-            closed = self._closed
-        if closed:
-            connection.close()
-            self._check_open()
-
-    def close(self) -> None:
-        """End the feed; closing twice is no fault."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            connection = self._connection
-        if connection is not None:
-            connection.close()

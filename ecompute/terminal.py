@@ -10,11 +10,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from .connection import Connection
+from .contract.catalog import TERMINAL_PROTOCOL
 from .contract.endpoints import TERMINAL
 from .contract.requests import OpenTerminal
 from .errors import Closed
 from .protocol import flows, wire
-from .protocol.terminal import SUBPROTOCOL, TerminalState, check_size, pieces
+from .protocol.terminal import TerminalState, check_size, pieces
 from .protocol.websocket import WebSocket
 from .transport import Transport
 
@@ -32,8 +33,7 @@ class Terminal:
         self._transport = transport
         self._timing = timing
         self._timeout = timeout
-        size = {name: str(value) for name, value in check_size(rows, cols).items()}
-        self._request = wire.encode_channel(TERMINAL, OpenTerminal(id), size)
+        self._request = wire.encode_channel(TERMINAL, OpenTerminal(id, **check_size(rows, cols)))
         self._changed = threading.Condition()
         self._state = TerminalState(None)
         self._connection: Connection | None = None
@@ -41,7 +41,7 @@ class Terminal:
     def __enter__(self) -> Self:
         if self._connection is not None:
             raise Closed("A terminal can be entered once: call terminal() again.")
-        flow = flows.connect(self._request, (SUBPROTOCOL,), self._timeout, self._timing)
+        flow = flows.connect(self._request, (TERMINAL_PROTOCOL,), self._timeout, self._timing)
         flows.drive(flow, self._perform)
         return self
 

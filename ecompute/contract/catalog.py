@@ -58,6 +58,7 @@ DEFAULT_MOUNT_PATHS = ("/root",)
 
 MAX_CONTAINERS_PER_USER = 3
 MAX_SSH_KEYS_PER_USER = 10
+MAX_TOKENS_PER_USER = 1000
 
 MEMORY_MB = range(64, 65536 + 1)
 STORAGE_GB = range(1, 1024 + 1)
@@ -70,6 +71,15 @@ TERMINAL_TYPE = "xterm-256color"
 TERMINAL_ROWS = 24
 TERMINAL_COLS = 80
 TERMINAL_SIZE = range(1, 1000 + 1)
+TERMINAL_PROTOCOL = "ecompute.terminal.v1"
+EXEC_PROTOCOL = "ecompute.exec.v1"
+
+TARGET_PORTS = range(1, 65535 + 1)
+TOKEN_NAME_LENGTH = range(1, 64 + 1)
+TOKEN_EXPIRIES: Mapping[str, int] = {"30d": 30, "90d": 90, "365d": 365, "never": 0}
+"""The choices of a token's lifetime, in days; 0 is for ever."""
+IDEMPOTENCY_KEY_LENGTH = range(1, 255 + 1)
+IDEMPOTENCY_HOURS = 24
 
 PUBLIC_KEY_TYPES = (
     "ssh-rsa",

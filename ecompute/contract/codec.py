@@ -13,14 +13,17 @@ from typing import Any, NoReturn, TypeVar, get_args
 
 import attrs
 import cattrs
+from attrs import frozen
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
 from .endpoint import RequestField, request_fields
-from .messages import MESSAGE_TYPES, ContainerSnapshot, FeedMessage
+from .messages import CONTROL_TYPES, MESSAGE_TYPES, ContainerSnapshot, ControlMessage, Execute, FeedMessage
 from .problems import Fault, InvalidFields
 from .rules import Bounds, Broken
 
 T = TypeVar("T")
+
+_NOTHING: Mapping[str, str] = {}
 
 
 class _Shape(ValueError):
@@ -83,6 +86,26 @@ def _is_list(kind: Any) -> bool:
     return getattr(kind, "__origin__", None) is tuple
 
 
+def _mapping(value: Any, kind: Any) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise _Shape("must be an object")
+    (_, of) = get_args(kind)
+    found, faults = {}, []
+    for name, item in value.items():
+        try:
+            found[_text(name, str)] = _converter.structure(item, of)
+        except Exception as error:
+            # names are the sender's own text, which is never told back
+            faults += [Fault(_dot(f.path), f.problem) for f in _faults(error)]
+    if faults:
+        raise InvalidFields(tuple(dict.fromkeys(faults)))
+    return found
+
+
+def _is_mapping(kind: Any) -> bool:
+    return getattr(kind, "__origin__", None) is Mapping and get_args(kind)[1] is not Any
+
+
 def _keeps_extra(cls: Any) -> bool:
     return attrs.has(cls) and any(a.name == "extra" for a in attrs.fields(cls))
 
@@ -127,6 +150,7 @@ def _make() -> cattrs.Converter:
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook(datetime, _time)
     converter.register_structure_hook_func(_is_list, _list)
+    converter.register_structure_hook_func(_is_mapping, _mapping)
     converter.register_unstructure_hook(datetime, _write_time)
     converter.register_structure_hook_factory(_keeps_extra, _structure_extra)
     converter.register_unstructure_hook_factory(_keeps_extra, _unstructure_extra)
@@ -215,14 +239,20 @@ def _request_fields(cls: type) -> tuple[RequestField, ...]:
 _fields_by_class: dict[type, tuple[RequestField, ...]] = {}
 
 
-def read_request(cls: type[T], path: Mapping[str, str], body: Any, bounds: Bounds | None) -> T:
-    """Make a request from the path's parameters and the decoded body, checked and with the defaults filled
-    in.
+def read_request(
+    cls: type[T],
+    path: Mapping[str, str],
+    body: Any,
+    bounds: Bounds | None,
+    query: Mapping[str, str] = _NOTHING,
+) -> T:
+    """Make a request from the path's parameters, the decoded body and the query, checked and with the
+    defaults filled in.
 
     With `bounds` None only shapes are checked and no default is filled in: the client's half.
 
     Raises:
-        InvalidFields: every fault of path and body.
+        InvalidFields: every fault of path, body and query.
     """
     if not isinstance(body, Mapping):
         raise InvalidFields((Fault("", "The body must be a JSON object."),))
@@ -230,7 +260,7 @@ def read_request(cls: type[T], path: Mapping[str, str], body: Any, bounds: Bound
     faults: list[Fault] = []
     for spec in _request_fields(cls):
         try:
-            values[spec.name] = _read_field(spec, path, body, bounds)
+            values[spec.name] = _read_field(spec, path, body, query, bounds)
         except InvalidFields as error:
             faults += [Fault(f"{spec.name}{_dot(f.path)}", f.problem) for f in error.faults]
         except (Broken, _Shape) as error:
@@ -241,12 +271,21 @@ def read_request(cls: type[T], path: Mapping[str, str], body: Any, bounds: Bound
 
 
 def _read_field(
-    spec: RequestField, path: Mapping[str, str], body: Mapping[str, Any], bounds: Bounds | None
+    spec: RequestField,
+    path: Mapping[str, str],
+    body: Mapping[str, Any],
+    query: Mapping[str, str],
+    bounds: Bounds | None,
 ) -> Any:
     if spec.place == "path":
         return _read_parameter(spec, path[spec.name])
+    if spec.place == "query":
+        if spec.name not in query:
+            return spec.default if bounds is not None else None
+        value = _read_parameter(spec, query[spec.name])
+        return spec.rule(value, bounds) if spec.rule and bounds is not None else value
     raw = body.get(spec.name)
-    if spec.has_default and (raw is None or (bounds is not None and _is_zero(raw))):
+    if spec.has_default and (raw is None or (bounds is not None and _is_one_of(raw, spec.empty))):
         return spec.default if bounds is not None else None
     if spec.name not in body:
         raise _Shape("is required")
@@ -257,12 +296,13 @@ def _read_field(
     return spec.rule(value, bounds) if spec.rule and bounds is not None else value
 
 
-def _is_zero(raw: Any) -> bool:
-    return raw == "" or raw == [] or (type(raw) is int and raw == 0)
+def _is_one_of(raw: Any, empty: tuple[Any, ...]) -> bool:
+    # 0, 0.0 and False are equal in Python, and not the same in JSON
+    return any(type(raw) is type(one) and raw == one for one in empty)
 
 
 def _read_parameter(spec: RequestField, raw: str) -> Any:
-    if spec.type is not int:
+    if int not in (spec.type, *get_args(spec.type)):
         return raw
     # int() would also take '+1', ' 1', '1_0' and digits of other scripts
     if not (raw.isascii() and raw.isdecimal() and len(raw) <= 18):
@@ -270,17 +310,37 @@ def _read_parameter(spec: RequestField, raw: str) -> Any:
     return int(raw)
 
 
-def write_request(request: Any) -> tuple[dict[str, str], dict[str, Any]]:
-    """The path's parameters and the body of a request; body fields without a value are left out."""
-    path: dict[str, str] = {}
-    body: dict[str, Any] = {}
+@frozen
+class Written:
+    """The parts of a request on the wire."""
+
+    path: dict[str, str]
+    query: dict[str, str]
+    body: dict[str, Any]
+
+
+def write_request(request: Any) -> Written:
+    """Take a request apart; fields of body and query without a value are left out."""
+    written = Written({}, {}, {})
     for spec in _request_fields(type(request)):
         value = getattr(request, spec.name)
         if spec.place == "path":
-            path[spec.name] = str(value)
-        elif value is not None:
-            body[spec.name] = list(value) if isinstance(value, tuple) else value
-    return path, body
+            written.path[spec.name] = str(value)
+        elif value is None:
+            continue
+        elif spec.place == "query":
+            written.query[spec.name] = str(value)
+        else:
+            written.body[spec.name] = _plain(value)
+    return written
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return value
 
 
 def check_shape(request: T) -> T:
@@ -289,8 +349,8 @@ def check_shape(request: T) -> T:
     Raises:
         InvalidFields: every field of the wrong type.
     """
-    path, body = write_request(request)
-    read_request(type(request), path, body, None)
+    written = write_request(request)
+    read_request(type(request), written.path, written.body, None, written.query)
     return request
 
 
@@ -314,3 +374,33 @@ def read_message(data: Any) -> FeedMessage | None:
     if cls is ContainerSnapshot:
         return structure({"containers": data.get("data")}, ContainerSnapshot)
     return structure(data.get("data"), cls)
+
+
+def write_control(message: ControlMessage | Execute) -> str:
+    """The text frame of a control message."""
+    body = attrs.asdict(message)
+    type_ = next((name for name, cls in CONTROL_TYPES.items() if type(message) is cls), None)
+    return dump_json(body if type_ is None else {"type": type_, **body}).decode()
+
+
+def read_control(text: str) -> ControlMessage | None:
+    """A control message from a text frame, or None for a type that this version does not know.
+
+    Raises:
+        InvalidFields: no JSON object with a type, or a known type with a malformed content.
+    """
+    data = load_json(text.encode("utf-8", "replace"))
+    type_ = data.get("type") if isinstance(data, dict) else None
+    if not isinstance(type_, str):
+        raise InvalidFields((Fault("type", "is required"),))
+    cls = CONTROL_TYPES.get(type_)
+    return None if cls is None else structure(data, cls)
+
+
+def read_execute(text: str) -> Execute:
+    """The first message of `ecompute.exec.v1` from a text frame.
+
+    Raises:
+        InvalidFields: it is none.
+    """
+    return structure(load_json(text.encode("utf-8", "replace")), Execute)

@@ -7,7 +7,9 @@ comes back and what can go wrong.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -25,6 +27,7 @@ Receive = TypeVar("Receive")
 _PLACE = "ecompute.place"
 _RULE = "ecompute.rule"
 _DEFAULT = "ecompute.default"
+_EMPTY = "ecompute.empty"
 
 
 class Auth(StrEnum):
@@ -42,13 +45,22 @@ def in_path() -> Any:
     return field(metadata={_PLACE: "path"})
 
 
-def in_body(*, rule: Rule | None = None, repr: bool = True, **more: Any) -> Any:
+def in_body(*, rule: Rule | None = None, repr: bool = True, empty: tuple[Any, ...] = (), **more: Any) -> Any:
     """A request field of the JSON body.
 
-    `default`, when given, is what the server takes for a missing, null or zero value; the attribute is then
-    None until a server has filled it in, and a client leaves it out.
+    `default`, when given, is what the server takes for a missing or null value, and for those in `empty`; the
+    attribute is then None until a server has filled it in, and a client leaves it out.
     """
-    metadata: dict[str, Any] = {_PLACE: "body", _RULE: rule}
+    return _field("body", rule, repr, empty, more)
+
+
+def in_query(*, rule: Rule | None = None, default: Any) -> Any:
+    """A request field of the query string, which may be missing."""
+    return _field("query", rule, True, (), {"default": default})
+
+
+def _field(place: str, rule: Rule | None, repr: bool, empty: tuple[Any, ...], more: Mapping[str, Any]) -> Any:
+    metadata: dict[str, Any] = {_PLACE: place, _RULE: rule, _EMPTY: empty}
     if "default" in more:
         metadata[_DEFAULT] = more["default"]
         return field(default=None, metadata=metadata, repr=repr)
@@ -65,6 +77,7 @@ class RequestField:
     rule: Rule | None
     has_default: bool
     default: Any
+    empty: tuple[Any, ...]
 
 
 def request_fields(cls: type) -> tuple[RequestField, ...]:
@@ -78,6 +91,7 @@ def request_fields(cls: type) -> tuple[RequestField, ...]:
             rule=a.metadata.get(_RULE),
             has_default=_DEFAULT in a.metadata,
             default=a.metadata.get(_DEFAULT),
+            empty=a.metadata.get(_EMPTY, ()),
         )
         for a in attrs.fields(cls)
     )
@@ -110,12 +124,18 @@ class Endpoint(Generic[Request, Response]):
     own_errors: tuple[Code, ...]
     summary: str
 
-    @property
+    @cached_property
     def errors(self) -> tuple[Code, ...]:
         """Every error that this row can answer with, in the order in which they are checked."""
-        return _errors(self.auth, self.scope, self.own_errors)
+        keyed = (Code.CONFLICT,) if self.takes_idempotency_key else ()
+        return _errors(self.auth, self.scope, (*self.own_errors, *keyed))
 
-    @property
+    @cached_property
+    def takes_idempotency_key(self) -> bool:
+        """Whether an `Idempotency-Key` makes this request safe to repeat."""
+        return self.method == "POST" and self.path.startswith("/compute/")
+
+    @cached_property
     def has_body(self) -> bool:
         """Whether the request carries a JSON body."""
         return any(f.place == "body" for f in request_fields(self.request))
@@ -123,10 +143,15 @@ class Endpoint(Generic[Request, Response]):
 
 @frozen
 class Channel(Generic[Send, Receive]):
-    """One WebSocket. Refusals come before the upgrade, as the HTTP answers that `errors` lists."""
+    """One WebSocket. Refusals come before the upgrade, as the HTTP answers that `errors` lists.
+
+    `send` and `receive` are what travels from and to the client; `subprotocols` those that may be agreed on
+    (RFC 6455 §1.9), each with messages of its own.
+    """
 
     name: str
     path: str
+    request: type[Any]
     auth: Auth
     scope: str | None
     action: Action | None
@@ -134,15 +159,16 @@ class Channel(Generic[Send, Receive]):
     summary: str
     send: type[Send]
     receive: type[Receive]
+    subprotocols: tuple[str, ...] = ()
     method: str = "GET"
 
-    @property
+    @cached_property
     def errors(self) -> tuple[Code, ...]:
         """Every error that can come before the upgrade, in the order in which they are checked."""
         return _errors(self.auth, self.scope, self.own_errors)
 
 
-_COMMON = (Code.RATE_LIMITED, Code.INTERNAL, Code.UNAVAILABLE)
+_COMMON = (Code.INVALID_REQUEST, Code.RATE_LIMITED, Code.INTERNAL, Code.UNAVAILABLE)
 
 
 def _errors(auth: Auth, scope: str | None, own: tuple[Code, ...]) -> tuple[Code, ...]:

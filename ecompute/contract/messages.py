@@ -1,11 +1,13 @@
-"""What travels on the events WebSocket.
+"""What travels on the WebSockets.
 
-The terminal's frames are bytes and have no class. A type of message that is not listed here is to be ignored.
+The events channel carries feed messages. The terminal's frames are bytes; where a subprotocol was agreed on,
+its text frames are control messages. A type that is not listed here is to be ignored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import Any
 
 from attrs import field, frozen
@@ -48,3 +50,62 @@ MESSAGE_TYPES: Mapping[str, type[ContainerSnapshot | ContainerStatus | Container
     "container_deleted": ContainerDeleted,
 }
 """The `type` on the wire of each message class."""
+
+
+@frozen
+class Resize:
+    """To the server: the window has another size. Sizes outside 1 to 1000 are taken as the nearest."""
+
+    rows: int
+    cols: int
+
+
+@frozen
+class Execute:
+    """To the server, the first message of `ecompute.exec.v1`, and without a type: a shell line to run.
+
+    It runs as root. With `pty` it gets a pseudo-terminal, of the size that the query asked for, and all
+    output is stream 1.
+    """
+
+    command: str
+    pty: bool = False
+
+
+@frozen
+class EndOfInput:
+    """To the server: standard input ends here."""
+
+
+@frozen
+class Signal:
+    """To the server: send the process a signal, named without `SIG` (RFC 4254 §6.10)."""
+
+    name: str
+
+
+@frozen
+class Exit:
+    """To the client, last: what the process ended with, 128 + number for a signal, as a shell tells it."""
+
+    status: int
+
+
+ControlMessage = Resize | EndOfInput | Signal | Exit
+"""Every control message that says its type."""
+
+CONTROL_TYPES: Mapping[str, type[ControlMessage]] = {
+    "resize": Resize,
+    "eof": EndOfInput,
+    "signal": Signal,
+    "exit": Exit,
+}
+"""The `type` on the wire of each control message."""
+
+
+class Stream(IntEnum):
+    """The first byte of a binary frame of `ecompute.exec.v1`: which standard stream the rest belongs to."""
+
+    INPUT = 0
+    OUTPUT = 1
+    ERROR = 2

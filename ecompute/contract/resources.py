@@ -77,6 +77,46 @@ class SSHKeyList:
 
 
 @frozen
+class SSHAccess:
+    """Whether a container can be reached by SSH from outside."""
+
+    ssh_enabled: bool
+    extra: Mapping[str, Any] = _extra()
+
+
+@frozen
+class IngressRule:
+    """A published port: connections to `port` from outside lead to `target_port` inside. `created_at` is in
+    seconds since the epoch.
+    """
+
+    id: int
+    port: int
+    target_port: int
+    created_at: int = 0
+    extra: Mapping[str, Any] = _extra()
+
+
+@frozen
+class IngressRuleList:
+    """A container's ingress rules, by port."""
+
+    rules: tuple[IngressRule, ...]
+    extra: Mapping[str, Any] = _extra()
+
+
+@frozen
+class Mounts:
+    """The paths of a container that persist. `restarted` is there only after a change: whether the container
+    was restarted for it.
+    """
+
+    mount_paths: tuple[str, ...]
+    restarted: bool | None = None
+    extra: Mapping[str, Any] = _extra()
+
+
+@frozen
 class Acknowledgement:
     """The answer of operations that have nothing else to tell; `status` is `ok`."""
 
@@ -93,4 +133,29 @@ class Session:
     display_name: str = ""
     is_admin: bool = False
     token: str | None = field(default=None, repr=False)
+    extra: Mapping[str, Any] = _extra()
+
+
+@frozen
+class Token:
+    """An API token. Times are in seconds since the epoch; `expires_at` and `last_used_at` are 0 for never.
+
+    `token` is the credential itself: there only in the answer that made it, and never in `repr`.
+    """
+
+    id: str
+    name: str
+    scopes: Mapping[str, tuple[str, ...]] = field(hash=False)
+    expires_at: int = 0
+    created_at: int = 0
+    last_used_at: int = 0
+    token: str | None = field(default=None, repr=False)
+    extra: Mapping[str, Any] = _extra()
+
+
+@frozen
+class TokenList:
+    """The caller's API tokens, newest first."""
+
+    tokens: tuple[Token, ...]
     extra: Mapping[str, Any] = _extra()

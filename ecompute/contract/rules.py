@@ -8,7 +8,7 @@ need records (is this key the caller's own?) belong to the handlers.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -16,6 +16,7 @@ from attrs import frozen
 from . import catalog
 from .problems import Fault, InvalidFields
 from .public_key import PublicKey, PublicKeyError
+from .scopes import Grants, ScopeError
 
 
 @frozen
@@ -36,9 +37,18 @@ Rule = Callable[[Any, Bounds], Any]
 
 def container_name(value: str, bounds: Bounds) -> str:
     """Container and key names: 1 to 63 printable characters after trimming; any script, not unique."""
+    return _name(value, catalog.NAME_LENGTH)
+
+
+def token_name(value: str, bounds: Bounds) -> str:
+    """Names of API tokens: 1 to 64 printable characters after trimming."""
+    return _name(value, catalog.TOKEN_NAME_LENGTH)
+
+
+def _name(value: str, lengths: range) -> str:
     name = value.strip()
-    if len(name) not in catalog.NAME_LENGTH:
-        raise Broken(f"must have 1 to {catalog.NAME_LENGTH[-1]} characters")
+    if len(name) not in lengths:
+        raise Broken(f"must have {lengths[0]} to {lengths[-1]} characters")
     if not name.isprintable():
         raise Broken("must not hold control characters or other characters that do not print")
     return name
@@ -67,6 +77,45 @@ def _within(value: int, allowed: range) -> int:
     return value
 
 
+def terminal_size(value: int, bounds: Bounds) -> int:
+    """Rows or columns of a terminal."""
+    return _within(value, catalog.TERMINAL_SIZE)
+
+
+def ingress_port(value: int, bounds: Bounds) -> int:
+    """An external port on which a container may be published."""
+    if not catalog.is_ingress_port(value):
+        raise Broken("must be 80, 443 or 8000 to 8999")
+    return value
+
+
+def target_port(value: int, bounds: Bounds) -> int:
+    """A port inside a container."""
+    return _within(value, catalog.TARGET_PORTS)
+
+
+def expires_in(value: str, bounds: Bounds) -> str:
+    """One of the lifetimes of the catalogue."""
+    if value not in catalog.TOKEN_EXPIRIES:
+        raise Broken(f"must be one of {', '.join(catalog.TOKEN_EXPIRIES)}")
+    return value
+
+
+def token_scopes(value: Mapping[str, Sequence[str]], bounds: Bounds) -> Mapping[str, tuple[str, ...]]:
+    """At least one well-formed scope, each with at least one action. Whose they are is the handler's
+    question.
+    """
+    if not value:
+        raise Broken("must grant at least one scope")
+    if not all(value.values()):
+        raise Broken("must grant at least one action on each scope")
+    try:
+        return {scope: tuple(actions) for scope, actions in Grants(value).to_dict().items()}
+    except ScopeError as error:
+        sentence = str(error)
+        raise Broken(f"are malformed: {sentence[0].lower()}{sentence[1:].rstrip('.')}") from None
+
+
 def key_ids(value: Sequence[int], bounds: Bounds) -> tuple[int, ...]:
     """At least one, all different. Whose they are is the handler's question."""
     if not value:
@@ -90,7 +139,7 @@ def public_key(value: str, bounds: Bounds) -> str:
         raise Broken(str(error)) from None
 
 
-_FORBIDDEN_ROOTS = ("/proc", "/sys", "/dev", "/run", "/boot", "/etc", "/bin", "/sbin", "/usr")
+FORBIDDEN_ROOTS = ("/proc", "/sys", "/dev", "/run", "/boot", "/etc", "/bin", "/sbin", "/usr")
 
 
 def mount_path(value: str) -> str:
@@ -112,7 +161,7 @@ def mount_path(value: str) -> str:
     if path == "/":
         raise Broken("must not be the root of the file system")
     first = "/" + path.split("/")[1]
-    if first in _FORBIDDEN_ROOTS or first.startswith("/lib"):
+    if first in FORBIDDEN_ROOTS or first.startswith("/lib"):
         raise Broken(f"must not be in {first}, which belongs to the system")
     return path
 

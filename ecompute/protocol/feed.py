@@ -8,7 +8,9 @@ ever missed and memory is bounded by the number of containers.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
+from typing import Generic, TypeVar
 
 from attrs import frozen
 
@@ -17,6 +19,8 @@ from ecompute.contract.messages import ContainerDeleted, ContainerSnapshot, Cont
 from ecompute.contract.problems import InvalidFields
 from ecompute.contract.resources import Container
 from ecompute.errors import Error, InvalidAnswer, one_line
+
+T = TypeVar("T")
 
 MAX_PENDING = 1024
 """Changes kept one by one for a slow caller, before only the difference is kept."""
@@ -63,31 +67,34 @@ class _Known:
     status_reason: str | None
 
 
-class Feed:
-    """The state of one subscription, over as many connections as it takes. Not thread-safe by itself."""
+class FeedState(ABC, Generic[T]):
+    """The state of one subscription, over as many connections as it takes. Not thread-safe by itself.
 
-    full = False  # a feed never holds its connection up: it tells the difference instead
+    What is made of the messages, and taken by the owner, is for those who inherit.
+    """
 
-    def __init__(self, max_pending: int = MAX_PENDING) -> None:
+    full = False  # a feed never holds its connection up
+
+    def __init__(self) -> None:
         self.connected = False
         """Whether a connection is there, from `opened` until `lost`."""
         self.synced = False
         """Whether the present connection has told its snapshot."""
         self.failure: Error | None = None
         """Why the last connection was lost."""
-        self._max_pending = max_pending
-        self._first: Snapshot | None = None
-        self._started = False
-        self._told: dict[str, _Known] = {}
-        self._latest: dict[str, _Known] = {}
-        self._pending: deque[ContainerStatus | ContainerDeleted] = deque()
-        # ids whose difference is to be told, in order; while there are any, changes are not kept one by one
-        self._gap: dict[str, None] = {}
 
     @property
+    @abstractmethod
     def ready(self) -> bool:
-        """Whether `take` may have an event, or the connection is gone."""
-        return not self.connected or self._first is not None or bool(self._pending or self._gap)
+        """Whether `take` may have something, or the connection is gone."""
+
+    @abstractmethod
+    def take(self) -> T | None:
+        """What is next for the owner, or None while there is nothing."""
+
+    @abstractmethod
+    def receive(self, message: FeedMessage) -> None:
+        """What the server tells; a snapshot makes it `synced`."""
 
     def opened(self) -> None:
         """A new connection stands; its first message will be a snapshot."""
@@ -97,7 +104,7 @@ class Feed:
         """The connection has ended."""
         self.connected, self.failure = False, error
 
-    def on_bytes(self, data: bytes) -> None:
+    def on_bytes(self, data: bytes, starts: bool) -> None:
         """The feed is made of texts."""
         raise InvalidAnswer("The events feed sent binary data, which the API does not use.")
 
@@ -116,6 +123,26 @@ class Feed:
             ) from None
         if message is not None:
             self.receive(message)
+
+
+class Feed(FeedState[Event]):
+    """The changes of all containers, one event at a time. A slow caller is told the difference instead."""
+
+    def __init__(self, max_pending: int = MAX_PENDING) -> None:
+        super().__init__()
+        self._max_pending = max_pending
+        self._first: Snapshot | None = None
+        self._started = False
+        self._told: dict[str, _Known] = {}
+        self._latest: dict[str, _Known] = {}
+        self._pending: deque[ContainerStatus | ContainerDeleted] = deque()
+        # ids whose difference is to be told, in order; while there are any, changes are not kept one by one
+        self._gap: dict[str, None] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` may have an event, or the connection is gone."""
+        return not self.connected or self._first is not None or bool(self._pending or self._gap)
 
     def receive(self, message: FeedMessage) -> None:
         """What the server tells. A status before the snapshot is taken as it comes."""

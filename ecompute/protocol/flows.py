@@ -19,7 +19,6 @@ from ecompute.contract.endpoints import GET_CONTAINER
 from ecompute.contract.problems import PROBLEMS, Code
 from ecompute.contract.requests import GetContainer
 from ecompute.contract.resources import Container
-from ecompute.contract.scopes import Action
 from ecompute.errors import (
     APIError,
     ConnectError,
@@ -33,7 +32,7 @@ from ecompute.errors import (
 )
 
 from . import policy, wire
-from .feed import Deleted, Event, Feed, Snapshot, StatusChanged
+from .feed import Deleted, Event, FeedState, Snapshot, StatusChanged
 
 T = TypeVar("T")
 Request = TypeVar("Request")
@@ -171,12 +170,9 @@ class _Attempts(Generic[Request, Response]):
         try:
             answer = yield Send(self._message, remaining, track)
             return wire.decode(self._endpoint, self._message, answer)
-        except NotFound:
-            if self._in_doubt and self._endpoint.action is Action.DELETE:
-                # it was there for the earlier try, whose answer was lost
-                return wire.acknowledged(self._endpoint)
-            raise
         except (APIError, ConnectError) as error:
+            if self._in_doubt and policy.has_reached_aim(self._endpoint, error):
+                return wire.acknowledged(self._endpoint)
             self._in_doubt = self._in_doubt or policy.leaves_doubt(error)
             raise
 
@@ -231,14 +227,14 @@ RECONNECT_FOR = 300.0
 
 
 def next_event(
-    feed: Feed,
-    take: Callable[[], Event | None],
+    feed: FeedState[T],
+    take: Callable[[], T | None],
     request: wire.HTTPRequest,
     timing: Timing,
     deadline: float | None = None,
-) -> Flow[Event]:
-    """The next event of a feed, over as many connections as it takes. `take` is the feed's, guarded where
-    threads share it.
+) -> Flow[T]:
+    """What a feed has next for its owner, over as many connections as it takes. `take` is the feed's, guarded
+    where threads share it.
 
     Raises:
         DeadlineExceeded: none came in time; the feed is as good as before.

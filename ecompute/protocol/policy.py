@@ -1,7 +1,7 @@
 """What may be repeated, and when: the rules behind every retry.
 
-A row may be repeated when a second effect cannot happen or does no harm; a row that creates never is, unless
-the server certainly did not take the first request. Numbers are seconds.
+A row may be repeated when a second effect cannot happen or does no harm; a row that makes one thing more each
+time never is, unless the server certainly did not take the first request. Numbers are seconds.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 from attrs import frozen
 
 from ecompute.contract.endpoint import Endpoint
-from ecompute.contract.scopes import Action
-from ecompute.errors import APIError, ConnectError, Error, InvalidAnswer
+from ecompute.contract.endpoints import ADD_INGRESS, LOG_IN, LOG_OUT, START_CONTAINER, STOP_CONTAINER
+from ecompute.errors import APIError, ConnectError, Error, InvalidAnswer, NotFound, Unauthenticated
 
 TRANSIENT = frozenset({429, 502, 503, 504})
 """Statuses that say nothing against the request itself."""
@@ -43,13 +43,26 @@ RECONNECTS = Retries(first=0.1, longest=15.0)
 """For a feed, which stops trying by time rather than by count."""
 
 
-def may_repeat(endpoint: Endpoint[Any, Any]) -> bool:
-    """Whether a request may be sent again although it may have had its effect already.
+_IDEMPOTENT = frozenset({"GET", "PUT", "DELETE"})
+"""Methods that promise it by themselves (RFC 9110, 9.2.2)."""
 
-    Starting what runs and stopping what is stopped change nothing, and a deletion that finds nothing left has
-    reached its aim; so only creating is never repeated.
+_HARMLESS = frozenset(row.name for row in (START_CONTAINER, STOP_CONTAINER, ADD_INGRESS, LOG_IN, LOG_OUT))
+"""POSTs that change nothing the second time: starting what runs, publishing a port where it is published; a
+session too many ends by itself. A new POST is not repeated until it is named here."""
+
+
+def may_repeat(endpoint: Endpoint[Any, Any]) -> bool:
+    """Whether a request may be sent again although it may have had its effect already."""
+    return endpoint.method in _IDEMPOTENT or endpoint.name in _HARMLESS
+
+
+def has_reached_aim(endpoint: Endpoint[Any, Any], error: Error) -> bool:
+    """Whether a refusal says that an earlier try, whose answer was lost, had its effect: what was to be
+    deleted is no longer there, the session that was to end is no longer valid.
     """
-    return endpoint.action is not Action.CREATE
+    if endpoint.method == "DELETE":
+        return isinstance(error, NotFound)
+    return endpoint.name == LOG_OUT.name and isinstance(error, Unauthenticated)
 
 
 def is_transient(error: Error, *, repeatable: bool) -> bool:

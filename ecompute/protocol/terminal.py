@@ -1,21 +1,20 @@
 """A terminal's session as state: output waiting to be read, control messages, the exit status.
 
 Without the subprotocol `ecompute.terminal.v1` everything is bytes and a resize is impossible; with it, texts
-are control messages in JSON.
+are control messages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from ecompute.contract.codec import dump_json, load_json
+from ecompute.contract.catalog import TERMINAL_PROTOCOL
+from ecompute.contract.codec import read_control, write_control
+from ecompute.contract.messages import ControlMessage, Exit, Resize
 from ecompute.contract.problems import Fault, InvalidFields
-from ecompute.errors import Error, InvalidAnswer, InvalidArgument, Unsupported
+from ecompute.errors import Error, InvalidAnswer, InvalidArgument, Unsupported, told
 
 from .websocket import MAX_FRAME
-
-SUBPROTOCOL = "ecompute.terminal.v1"
 
 MAX_BUFFERED = 1024 * 1024
 """Bytes of output kept for a caller that does not read; then the server, and the guest behind it, wait."""
@@ -31,7 +30,7 @@ class TerminalState:
         """Nothing more will come; what is buffered can still be read."""
         self.failure: Error | None = None
         """Why it ended, None for an ordinary end."""
-        self._controlled = subprotocol == SUBPROTOCOL
+        self._controlled = subprotocol == TERMINAL_PROTOCOL
         self._max_buffered = max_buffered
         self._output: list[bytes] = []
         self._size = 0
@@ -46,7 +45,7 @@ class TerminalState:
         """Whether `read` has an answer now: output, or the end."""
         return self._size > 0 or self.ended
 
-    def on_bytes(self, data: bytes) -> None:
+    def on_bytes(self, data: bytes, starts: bool) -> None:
         """Output of the shell."""
         if data:
             self._output.append(data)
@@ -59,23 +58,11 @@ class TerminalState:
             InvalidAnswer: a known type is malformed.
         """
         if not self._controlled:
-            self.on_bytes(text.encode())
+            self.on_bytes(text.encode(), starts=True)
             return
-        try:
-            message = load_json(text.encode())
-        except InvalidFields:
-            message = None
-        if not isinstance(message, dict):
-            raise InvalidAnswer("The terminal sent a control message that is no JSON object.")
-        if message.get("type") == "exit":
-            self._exit(message)
-
-    def _exit(self, message: Mapping[str, Any]) -> None:
-        status = message.get("status")
-        if isinstance(status, bool) or not isinstance(status, int):
-            fault = Fault("status", "must be an integer")
-            raise InvalidAnswer("The terminal told an exit status that is no integer.", fields=(fault,))
-        self.exit_status = status
+        message = control_message(text)
+        if isinstance(message, Exit):
+            self.exit_status = message.status
 
     def lost(self, error: Error | None) -> None:
         """The connection has ended."""
@@ -103,7 +90,22 @@ class TerminalState:
         """
         if not self._controlled:
             raise Unsupported("This server's terminals keep the size they were opened with.")
-        return dump_json({"type": "resize", **check_size(rows, cols)}).decode()
+        return write_control(Resize(**check_size(rows, cols)))
+
+
+def control_message(text: str) -> ControlMessage | None:
+    """A control message of the server, None for a type that this version does not know.
+
+    Raises:
+        InvalidAnswer: it is none, or a known type is malformed.
+    """
+    try:
+        return read_control(text)
+    except InvalidFields as error:
+        raise InvalidAnswer(
+            f"The server sent a control message that does not fit the API: {told(error.faults)}.",
+            fields=error.faults,
+        ) from None
 
 
 def check_size(rows: int, cols: int) -> dict[str, int]:

@@ -49,8 +49,8 @@ class Sink(Protocol):
     def full(self) -> bool:
         """Whether nothing more is to be read for now."""
 
-    def on_bytes(self, data: bytes) -> None:
-        """Binary data, in pieces as they come."""
+    def on_bytes(self, data: bytes, starts: bool) -> None:
+        """Binary data, in pieces as they come; `starts` says whether a piece is the first of its message."""
 
     def on_text(self, text: str) -> None:
         """One whole text message."""
@@ -105,6 +105,7 @@ class WebSocket:
         self._outbox = bytearray()
         self._text: list[str] = []
         self._text_size = 0
+        self._within_bytes = False
         self._closing = False
         self._heard = self._sent = now
 
@@ -149,6 +150,13 @@ class WebSocket:
     def send_text(self, text: str) -> None:
         """Queue one short text message."""
         self._send(TextMessage(text))
+
+    def send(self, message: str | bytes) -> None:
+        """Queue one message of the kind that it is."""
+        if isinstance(message, str):
+            self.send_text(message)
+        else:
+            self.send_bytes(message)
 
     def close(self, code: int = NORMAL) -> None:
         """Begin to close, after what is queued; the peer's agreement finishes it."""
@@ -199,7 +207,8 @@ class WebSocket:
             case BytesMessage() | TextMessage() if self._closing:
                 pass  # whoever closes has stopped listening
             case BytesMessage():
-                self._sink.on_bytes(bytes(event.data))
+                starts, self._within_bytes = not self._within_bytes, not event.message_finished
+                self._sink.on_bytes(bytes(event.data), starts)
             case TextMessage():
                 self._collect(event)
             case CloseConnection():

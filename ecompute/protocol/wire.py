@@ -18,12 +18,14 @@ from attrs import field, frozen
 from ecompute.contract.codec import check_shape, dump_json, load_json, structure, write_request
 from ecompute.contract.endpoint import Channel, Endpoint, request_fields
 from ecompute.contract.problems import Fault, InvalidFields
+from ecompute.contract.scopes import Grants, Scope
 from ecompute.errors import Error, InvalidAnswer, InvalidArgument, Needed, error_class, one_line, told
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-_NO_FIELDS: Mapping[str, str] = {}
+Scopes = Grants | Mapping[str, Iterable[str]] | Mapping[Scope, Iterable[str]]
+"""How a caller names what a token may do: scopes (or their texts) with the names of actions."""
 
 
 @frozen
@@ -55,7 +57,7 @@ def encode(endpoint: Endpoint[Request, Response], request: Request) -> HTTPReque
         InvalidArgument: a field has the wrong type, or an id that no path can carry; every fault is listed.
     """
     parameters = _checked(endpoint.name, request)
-    body = dump_json(write_request(request)[1]) if endpoint.has_body else None
+    body = dump_json(write_request(request).body) if endpoint.has_body else None
     return HTTPRequest(
         operation=_operation(endpoint.name, parameters),
         method=endpoint.method,
@@ -64,14 +66,14 @@ def encode(endpoint: Endpoint[Request, Response], request: Request) -> HTTPReque
     )
 
 
-def encode_channel(channel: Channel[Any, Any], request: object, query: Mapping[str, str]) -> HTTPRequest:
+def encode_channel(channel: Channel[Any, Any], request: object) -> HTTPRequest:
     """The request that opens a WebSocket, without the headers of the upgrade.
 
     Raises:
         InvalidArgument: as `encode`.
     """
     parameters = _checked(channel.name, request)
-    target = _fill(channel.path, parameters)
+    target, query = _fill(channel.path, parameters), write_request(request).query
     return HTTPRequest(
         operation=_operation(channel.name, parameters),
         method=channel.method,
@@ -236,6 +238,25 @@ def _date(value: str) -> datetime | None:
     except (TypeError, ValueError, IndexError):
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def granted(scopes: Any) -> Any:
+    """A request's scopes from `Scopes`; what is none is left for the check of shapes to refuse.
+
+    The grammar is the server's matter.
+    """
+    if isinstance(scopes, Grants):
+        scopes = scopes.to_dict()
+    if not isinstance(scopes, Mapping):
+        return scopes
+    return {str(s) if isinstance(s, Scope) else s: _actions(actions) for s, actions in scopes.items()}
+
+
+def _actions(value: Any) -> Any:
+    actions = listed(value)
+    if not isinstance(actions, tuple):
+        return actions
+    return tuple(str(action) if isinstance(action, str) else action for action in actions)
 
 
 def listed(value: Any) -> Any:

@@ -49,9 +49,10 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    """Every test leaves as many of the library's threads as it found: none."""
+    """Every test leaves as many of the library's threads as it found."""
+    before = set(threading.enumerate())
     yield
-    left = [t for t in threading.enumerate() if t.name.startswith("ecompute")]
+    left = [t for t in threading.enumerate() if t.name.startswith("ecompute") and t not in before]
     for thread in left:
         thread.join(LIMIT)
     assert left == []
@@ -99,19 +100,19 @@ class InThread:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.target, name.replace("aclose", "close"))
-        if name in ("events", "terminal"):
+        if name in ("events", "terminal", "watch", "temporary"):
             return lambda *args, **named: InThread(value(*args, **named))
         if callable(value):
             return partial(self._call, value)
-        return InThread(value) if name in ("containers", "ssh_keys") else value
+        return InThread(value) if hasattr(value, "_client") else value  # a group of operations
 
     @staticmethod
     async def _call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
         return await anyio.to_thread.run_sync(partial(function, *args, **named))
 
-    async def __aenter__(self) -> InThread:
-        await self._call(self.target.__enter__)
-        return self
+    async def __aenter__(self) -> Any:
+        entered = await self._call(self.target.__enter__)
+        return self if entered is self.target else entered
 
     async def __aexit__(self, *exc_info: Any) -> None:
         await self._call(self.target.__exit__, *exc_info)
@@ -135,9 +136,8 @@ def connect(kind: str) -> Callable[..., Any]:
         url = server if isinstance(server, str) else server.url
         if url.startswith("http:"):
             settings.setdefault("verify", False)  # reading the authorities takes longer than most tests
-        if kind == "sync":
-            return InThread(ecompute.Client("t0ken", url, **settings))
-        return ecompute.AsyncClient("t0ken", url, **settings)
+        settings = {"token": "t0ken", "base_url": url, **settings}
+        return InThread(ecompute.Client(**settings)) if kind == "sync" else ecompute.AsyncClient(**settings)
 
     return make
 

@@ -325,7 +325,14 @@ async def test_a_client_that_is_closed(serve: Serve, connect: Connect) -> None:
     client = connect(serve(answers(BOX)))
     await client.aclose()
     await client.aclose()
-    for use in (client.containers.list(), client.events().__aenter__(), client.terminal("a").__aenter__()):
+    for use in (
+        client.containers.list(),
+        client.events().__aenter__(),
+        client.terminal("a").__aenter__(),
+        client.watch().__aenter__(),
+        client.temporary().__aenter__(),
+        client.run("a", "true"),
+    ):
         with pytest.raises(ecompute.Closed):
             await use
 
@@ -342,7 +349,7 @@ async def test_no_connection_is_left(serve: Serve, connect: Connect) -> None:
 
 def test_every_argument_is_named_in_the_signature() -> None:
     """The client takes no **kwargs: a mistyped name is an error of the call."""
-    for module in ("client", "async_client"):
+    for module in ("client", "async_client", "operations", "async_operations"):
         from pathlib import Path
 
         tree = ast.parse(Path(ecompute.__file__).with_name(f"{module}.py").read_text())

@@ -29,6 +29,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "OutcomeUnknown": {"operation": "containers.create", "request": CreateContainer("b", (1,))},
     "DeadlineExceeded": {"last_status": "pending"},
     "ContainerFailed": {"container_id": "a", "reason": "It burnt."},
+    "CommandFailed": {"result": errors.CommandResult(3, b"out", b"err")},
     "InvalidArgument": {"fields": (Fault("a", "is b"),)},
 }
 

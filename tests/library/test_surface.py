@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,12 +14,28 @@ from typing import Any, get_type_hints
 import pytest
 
 import ecompute
+from ecompute import (
+    async_command,
+    async_operations,
+    async_subscription,
+    command,
+    operations,
+    subscription,
+)
 from ecompute.contract.endpoints import CHANNELS, ENDPOINTS
 
 TWINS = [
     (ecompute.Client, ecompute.AsyncClient),
     (ecompute.Events, ecompute.AsyncEvents),
     (ecompute.Terminal, ecompute.AsyncTerminal),
+    (ecompute.Temporary, ecompute.AsyncTemporary),
+    (ecompute.Watch, ecompute.AsyncWatch),
+    *(
+        (operations.__dict__[name], async_operations.__dict__[f"Async{name}"])
+        for name in ("Containers", "Ingress", "MountPaths", "SSHKeys", "SSHSwitch", "Tokens")
+    ),
+    (subscription.Subscription, async_subscription.AsyncSubscription),
+    (command.Command, async_command.AsyncCommand),
 ]
 ASYNC_NAMES = {
     "close": "aclose",
@@ -108,15 +125,8 @@ def test_every_row_has_its_methods(row: Any) -> None:
 
 
 def pairs() -> list[tuple[str, Any, Any]]:
-    from ecompute import async_client, client
-
-    twins = [
-        *TWINS,
-        (client.Containers, async_client.AsyncContainers),
-        (client.SSHKeys, async_client.AsyncSSHKeys),
-    ]
     found = [("login", ecompute.login, ecompute.login_async)]
-    for sync, other in twins:
+    for sync, other in TWINS:
         names = {n for n in vars(sync) if not n.startswith("_")} | {"__init__"}
         names |= {n for n in ("__enter__", "__exit__", "__iter__", "__next__") if n in vars(sync)}
         theirs = {n for n in vars(other) if not n.startswith("_")}
@@ -129,20 +139,9 @@ def pairs() -> list[tuple[str, Any, Any]]:
 
 
 def plain(text: str) -> str:
-    for one, other in (
-        ("AsyncCustomTransport", "CustomTransport"),
-        ("AsyncTransport", "Transport"),
-        ("AsyncBaseTransport", "BaseTransport"),
-        ("AsyncIterator", "Iterator"),
-        ("AsyncContainers", "Containers"),
-        ("AsyncSSHKeys", "SSHKeys"),
-        ("AsyncTerminal", "Terminal"),
-        ("AsyncEvents", "Events"),
-        ("AsyncClient", "Client"),
-        ("async with", "with"),
-    ):
-        text = text.replace(one, other)
-    return text
+    text = re.sub(r"\bAsync(?=[A-Z])", "", text)
+    text = re.sub(r"Awaitable\[(\w+)\]", r"\1", text)
+    return text.replace("async with", "with").replace("threading.Condition", "Signal")
 
 
 @pytest.mark.parametrize(("name", "sync", "other"), pairs(), ids=lambda value: str(value)[:40])

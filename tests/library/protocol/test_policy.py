@@ -12,7 +12,25 @@ from ecompute.protocol import policy
 def test_only_creating_is_never_repeated() -> None:
     """Spelled out, so that a new row is a decision."""
     never = {row.name for row in ENDPOINTS if not policy.may_repeat(row)}
-    assert never == {"containers.create", "ssh_keys.add"}
+    assert never == {"containers.create", "ssh_keys.add", "tokens.create"}
+
+
+def test_what_has_reached_its_aim() -> None:
+    """Spelled out too: which refusal of a repeated request means that the first one had its effect."""
+    refusals = {"not_found": errors.NotFound, "unauthenticated": errors.Unauthenticated}
+    found = {
+        (row.name, code)
+        for row in ENDPOINTS
+        for code, cls in refusals.items()
+        if policy.has_reached_aim(row, cls("x", status=0))
+    }
+    assert found == {
+        ("containers.delete", "not_found"),
+        ("ssh_keys.delete", "not_found"),
+        ("ingress.remove", "not_found"),
+        ("tokens.delete", "not_found"),
+        ("logout", "unauthenticated"),
+    }
 
 
 def test_pauses_grow_to_a_limit_and_are_spread() -> None:

@@ -18,11 +18,15 @@ class Notebook:
     def __init__(self) -> None:
         self.full = False
         self.data = b""
+        self.messages: list[bytes] = []
         self.texts: list[str] = []
         self.ends: list[Error | None] = []
 
-    def on_bytes(self, data: bytes) -> None:
+    def on_bytes(self, data: bytes, starts: bool) -> None:
         self.data += data
+        if starts:
+            self.messages.append(b"")
+        self.messages[-1] += data
 
     def on_text(self, text: str) -> None:
         self.texts.append(text)
@@ -107,6 +111,19 @@ def test_bytes_may_come_in_any_pieces(data: bytes, text: str, size: int) -> None
     for start in range(0, len(wire), size):
         pair.websocket.receive(wire[start : start + size], 0.0)
     assert (pair.sink.data, pair.sink.texts) == (data, [text])
+
+
+@given(st.lists(st.tuples(st.binary(max_size=200), st.binary(max_size=200)), max_size=5), st.integers(1, 50))
+def test_binary_messages_keep_their_bounds(messages: list[tuple[bytes, bytes]], size: int) -> None:
+    """Where a message starts is told, however the network or the peer cuts it."""
+    pair = Pair()
+    wire = b""
+    for first, second in messages:
+        wire += pair.peer.send(BytesMessage(first, message_finished=False))
+        wire += pair.peer.send(BytesMessage(second)) + pair.peer.send(BytesMessage(first + second))
+    for start in range(0, len(wire), size):
+        pair.websocket.receive(wire[start : start + size], 0.0)
+    assert pair.sink.messages == [first + second for first, second in messages for _ in range(2)]
 
 
 @given(st.binary(min_size=1, max_size=300))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ecompute import errors
+from ecompute.contract.endpoint import request_fields
 from ecompute.contract.endpoints import CHANNELS, ENDPOINTS, GET_CONTAINER, LOG_IN
 from ecompute.contract.problems import PROBLEMS, Problem
 from ecompute.contract.requests import GetContainer, LogIn
@@ -72,7 +73,8 @@ def test_retry_after(headers: dict[str, str], expected: float | None) -> None:
 def test_every_path_can_be_filled() -> None:
     """The templates use nothing but the fields of their requests."""
     for row in (*ENDPOINTS, *CHANNELS):
-        assert "{" not in row.path.format(id="x")
+        parameters = {f.name: "x" for f in request_fields(row.request) if f.place == "path"}
+        assert "{" not in row.path.format(**parameters)
 
 
 def test_a_body_is_in_no_repr() -> None:

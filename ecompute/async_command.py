@@ -1,0 +1,84 @@
+"""Single commands of the async client."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from anyio.abc import TaskGroup
+
+from .async_connection import AsyncConnection, Background, Signal
+from .contract.catalog import EXEC_PROTOCOL
+from .contract.endpoints import TERMINAL
+from .contract.requests import OpenTerminal
+from .errors import Closed, CommandResult
+from .protocol import flows, wire
+from .protocol.execution import Execution
+from .protocol.websocket import WebSocket
+from .transport import AsyncTransport
+
+_NOT_ENDED = "The command did not end"
+
+
+class AsyncCommand:
+    """One command, from the opening of its connection to its end."""
+
+    def __init__(
+        self,
+        transport: AsyncTransport,
+        timing: flows.Timing,
+        id: str,
+        command: str,
+        input: bytes | str | None,
+    ) -> None:
+        self._transport = transport
+        self._timing = timing
+        self._request = wire.encode_channel(TERMINAL, OpenTerminal(id))
+        self._changed = Signal()
+        self._state = Execution(command, input)
+        self._connection: AsyncConnection | None = None
+        self._tasks: TaskGroup | None = None
+
+    async def run(self, opening: float, deadline: float | None) -> CommandResult:
+        """Run it once, to its end; `opening` seconds are for the connection.
+
+        Raises:
+            Error: it could not be started, or its end is not known.
+        """
+        async with Background() as self._tasks:
+            try:
+                flow = flows.connect(self._request, (EXEC_PROTOCOL,), opening, self._timing)
+                await flows.adrive(flow, self._perform)
+                connection = self._connection
+                assert connection is not None
+                await self._send(connection, deadline)
+                await connection.wait(lambda: self._state.ended, deadline, _NOT_ENDED)
+                return self._state.result()
+            finally:
+                await self.aclose()
+
+    async def _perform(self, step: flows.Step) -> Any:
+        match step:
+            case flows.Connect() if self._tasks is not None:
+                stream, chosen = await self._transport.connect(step.request, step.subprotocols, step.timeout)
+                self._connection = AsyncConnection(stream, self._state, self._changed, self._tasks)
+                self._state.opened(chosen)
+            case _:
+                await self._transport.perform(step)
+
+    async def _send(self, connection: AsyncConnection, deadline: float | None) -> None:
+        # a command may end before it has read all of its input
+        for message in self._state.messages():
+            await connection.wait(lambda: self._state.ended or connection.has_room, deadline, _NOT_ENDED)
+            if self._state.ended:
+                return
+            with suppress(Closed):
+                await connection.send(partial(WebSocket.send, message=message), deadline)
+
+    async def aclose(self) -> None:
+        """End the connection; the command gets a hang-up."""
+        self._state.lost(Closed("The client was closed before the command ended."))
+        self._changed.notify()
+        if self._connection is not None:
+            await self._connection.aclose()

@@ -1,0 +1,267 @@
+"""The async client's groups of operations: one line per row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .contract import endpoints, requests
+from .contract.resources import Container, IngressRule, Mounts, SSHAccess, SSHKey, Token
+from .protocol import wire
+from .settings import WAIT_TIMEOUT
+
+if TYPE_CHECKING:
+    from .async_client import AsyncClient
+
+# inside the classes, `list` is an operation
+_Containers = list[Container]
+_SSHKeys = list[SSHKey]
+_IngressRules = list[IngressRule]
+_Tokens = list[Token]
+
+
+class AsyncContainers:
+    """`client.containers`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def list(self, *, timeout: float | None = None) -> _Containers:
+        """The caller's containers, newest first."""
+        return [
+            *(
+                await self._client._call(endpoints.LIST_CONTAINERS, requests.ListContainers(), timeout)
+            ).containers
+        ]
+
+    async def create(
+        self,
+        name: str,
+        ssh_key_ids: Sequence[int],
+        *,
+        instance_type: str | None = None,
+        memory_mb: int | None = None,
+        storage_gb: int | None = None,
+        ssh_enabled: bool | None = None,
+        mount_paths: Sequence[str] | None = None,
+        timeout: float | None = None,
+    ) -> Container:
+        """Make a container and start it; the answer comes at once, with the status `pending`.
+
+        What is not given takes the server's default. `ssh_key_ids` names the keys that may log in, at least
+        one; `mount_paths` the directories that outlive a stop.
+
+        Raises:
+            InvalidRequest: a rule is broken; `fields` lists every fault.
+            LimitReached: the user has as many containers as allowed.
+            OutcomeUnknown: the answer was lost, and the container may be there; it is never sent twice.
+        """
+        request = requests.CreateContainer(
+            name=name,
+            ssh_key_ids=wire.listed(ssh_key_ids),
+            instance_type=instance_type,
+            memory_mb=memory_mb,
+            storage_gb=storage_gb,
+            ssh_enabled=ssh_enabled,
+            mount_paths=wire.listed(mount_paths),
+        )
+        return await self._client._call(endpoints.CREATE_CONTAINER, request, timeout)
+
+    async def get(self, id: str, *, timeout: float | None = None) -> Container:
+        """One container, as it is now.
+
+        Raises:
+            NotFound: no container of the caller's has this id.
+        """
+        return await self._client._call(endpoints.GET_CONTAINER, requests.GetContainer(id), timeout)
+
+    async def start(self, id: str, *, timeout: float | None = None) -> Container:
+        """Boot a stopped or failed container; one that is on its way or running stays as it is.
+
+        Raises:
+            NotFound: no container of the caller's has this id.
+        """
+        return await self._client._call(endpoints.START_CONTAINER, requests.StartContainer(id), timeout)
+
+    async def stop(self, id: str, *, timeout: float | None = None) -> Container:
+        """Power a container off; only what lies under its mount paths stays.
+
+        Raises:
+            NotFound: no container of the caller's has this id.
+        """
+        return await self._client._call(endpoints.STOP_CONTAINER, requests.StopContainer(id), timeout)
+
+    async def delete(self, id: str, *, timeout: float | None = None) -> None:
+        """Delete a container and all its data.
+
+        Raises:
+            NotFound: no container of the caller's has this id.
+        """
+        await self._client._call(endpoints.DELETE_CONTAINER, requests.DeleteContainer(id), timeout)
+
+    async def wait(self, id: str, status: str = "running", *, timeout: float = WAIT_TIMEOUT) -> Container:
+        """Wait until a container has a status, by the events feed, and return it as it is then.
+
+        Raises:
+            ContainerFailed: it failed on the way; `reason` says why, if the server told.
+            NotFound: no container of the caller's has this id, or it was deleted meanwhile.
+            DeadlineExceeded: it took longer; `last_status` is what was seen last.
+            Forbidden: the token lacks `read` on all containers of its user, which the feed needs.
+        """
+        return await self._client._wait(id, status, timeout)
+
+
+class AsyncSSHKeys:
+    """`client.ssh_keys`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def list(self, *, timeout: float | None = None) -> _SSHKeys:
+        """The caller's keys, newest first."""
+        return [
+            *(await self._client._call(endpoints.LIST_SSH_KEYS, requests.ListSSHKeys(), timeout)).ssh_keys
+        ]
+
+    async def add(self, name: str, public_key: str, *, timeout: float | None = None) -> SSHKey:
+        """Register a public key: one line of OpenSSH's format, such as `ssh-ed25519 AAAA… me@home`.
+
+        Raises:
+            InvalidRequest: the key or the name is malformed.
+            Conflict: the caller has this key already.
+            LimitReached: the user has as many keys as allowed.
+            OutcomeUnknown: the answer was lost, and the key may be there; it is never sent twice.
+        """
+        return await self._client._call(endpoints.ADD_SSH_KEY, requests.AddSSHKey(name, public_key), timeout)
+
+    async def delete(self, id: int, *, timeout: float | None = None) -> None:
+        """Forget a key; containers that carry it keep it.
+
+        Raises:
+            NotFound: no key of the caller's has this id.
+        """
+        await self._client._call(endpoints.DELETE_SSH_KEY, requests.DeleteSSHKey(id), timeout)
+
+
+class AsyncSSHSwitch:
+    """`client.ssh_access`: whether a container can be reached by SSH from outside."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, id: str, *, timeout: float | None = None) -> SSHAccess:
+        """Whether SSH from outside is on.
+
+        Raises:
+            NotFound: no container of the caller's has this id.
+        """
+        return await self._client._call(endpoints.GET_SSH_ACCESS, requests.GetSSHAccess(id), timeout)
+
+    async def set(self, id: str, enabled: bool, *, timeout: float | None = None) -> SSHAccess:
+        """Turn SSH from outside on or off; terminals and commands work regardless.
+
+        Raises:
+            NotFound: no container of the caller's has this id.
+        """
+        return await self._client._call(endpoints.SET_SSH_ACCESS, requests.SetSSHAccess(id, enabled), timeout)
+
+
+class AsyncIngress:
+    """`client.ingress`: the published ports of a container."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def list(self, id: str, *, timeout: float | None = None) -> _IngressRules:
+        """The rules of a container, by port.
+
+        Raises:
+            NotFound: no container of the caller's has this id.
+        """
+        request = requests.ListIngress(id)
+        return [*(await self._client._call(endpoints.LIST_INGRESS, request, timeout)).rules]
+
+    async def add(
+        self, id: str, port: int, target_port: int | None = None, *, timeout: float | None = None
+    ) -> IngressRule:
+        """Publish a port: connections to `port` from outside lead to `target_port` inside (None: the same).
+
+        A rule of the same port is changed in place and keeps its id.
+
+        Raises:
+            NotFound: no container of the caller's has this id.
+            InvalidRequest: the port may not be published, or there is no such port.
+        """
+        request = requests.AddIngress(id, port, target_port)
+        return await self._client._call(endpoints.ADD_INGRESS, request, timeout)
+
+    async def remove(self, id: str, port: int, *, timeout: float | None = None) -> None:
+        """Publish a port no longer.
+
+        Raises:
+            NotFound: no container of the caller's has this id, or it has no rule of this port.
+        """
+        await self._client._call(endpoints.REMOVE_INGRESS, requests.RemoveIngress(id, port), timeout)
+
+
+class AsyncMountPaths:
+    """`client.mounts`: the paths of a container that persist."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, id: str, *, timeout: float | None = None) -> Mounts:
+        """The paths that persist.
+
+        Raises:
+            NotFound: no container of the caller's has this id.
+        """
+        return await self._client._call(endpoints.GET_MOUNTS, requests.GetMounts(id), timeout)
+
+    async def set(self, id: str, mount_paths: Sequence[str], *, timeout: float | None = None) -> Mounts:
+        """Choose the paths that persist, all of them at once. A container that is up restarts for it.
+
+        `restarted` tells whether it did; when the first answer was lost and the call was repeated, it tells
+        of the last try only.
+
+        Raises:
+            NotFound: no container of the caller's has this id.
+            InvalidRequest: a path is malformed or may not be mounted; `fields` lists every fault.
+        """
+        request = requests.SetMounts(id, wire.listed(mount_paths))
+        return await self._client._call(endpoints.SET_MOUNTS, request, timeout)
+
+
+class AsyncTokens:
+    """`client.tokens`: API tokens. Only a session manages them, an API token is `Forbidden` to."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def list(self, *, timeout: float | None = None) -> _Tokens:
+        """The caller's API tokens, newest first, without their secrets."""
+        return [*(await self._client._call(endpoints.LIST_TOKENS, requests.ListTokens(), timeout)).tokens]
+
+    async def create(
+        self, name: str, scopes: wire.Scopes, expires_in: str = "30d", *, timeout: float | None = None
+    ) -> Token:
+        """Make an API token; its `token` is told in this answer only.
+
+        `scopes` are `Grants`, or maps scopes (or their texts) to the names of actions. `expires_in` is `30d`,
+        `90d`, `365d` or `never`.
+
+        Raises:
+            InvalidRequest: a scope is malformed or not the caller's to grant, an action or the lifetime is
+                none; `fields` lists every fault.
+            OutcomeUnknown: the answer was lost, and the token may be there; it is never sent twice.
+        """
+        request = requests.CreateToken(name, wire.granted(scopes), expires_in)
+        return await self._client._call(endpoints.CREATE_TOKEN, request, timeout)
+
+    async def delete(self, id: str, *, timeout: float | None = None) -> None:
+        """Revoke an API token at once; what it has opened is closed.
+
+        Raises:
+            NotFound: no token of the caller's has this id.
+        """
+        await self._client._call(endpoints.DELETE_TOKEN, requests.DeleteToken(id), timeout)

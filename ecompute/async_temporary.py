@@ -1,0 +1,63 @@
+"""Temporary containers of the async client."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+
+import anyio
+
+from .contract.resources import Container
+from .errors import Closed
+from .protocol import flows, temporary
+from .transport import AsyncTransport
+
+
+class AsyncTemporary:
+    """A container for the length of a block; made by `client.temporary()`.
+
+    Entering gives it once it runs. Leaving deletes it and its key, whichever way: also after an exception, an
+    interrupt, a cancellation or a boot that failed. What prevents a deletion is raised; where another
+    exception is on its way, it is a note of that.
+    """
+
+    def __init__(
+        self,
+        transport: AsyncTransport,
+        state: temporary.Temporary,
+        timeout: float,
+        wait: Callable[[str], Awaitable[Container]],
+    ) -> None:
+        self._transport = transport
+        self._state = state
+        self._timeout = timeout
+        self._wait = wait
+        self._entered = False
+
+    async def __aenter__(self) -> Container:
+        if self._entered:
+            raise Closed("A temporary container can be entered once: call temporary() again.")
+        self._entered = True
+        try:
+            # a create that is cancelled on its way may come true after all
+            with anyio.CancelScope(shield=True):
+                id = await flows.adrive(self._state.make(self._timeout), self._transport.perform)
+            return await self._wait(id)
+        except BaseException as error:
+            await self._undo(error)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._undo(error)
+
+    async def _undo(self, cause: BaseException | None) -> None:
+        with anyio.CancelScope(shield=True):
+            try:
+                errors = await flows.adrive(self._state.undo(), self._transport.perform)
+            except BaseException as interrupt:
+                # Ctrl-C in the middle of it: what is left is deleted all the same
+                temporary.tell(await flows.adrive(self._state.undo(), self._transport.perform), interrupt)
+                raise
+        temporary.tell(errors, cause)

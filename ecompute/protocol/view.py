@@ -1,0 +1,177 @@
+"""A live view of all containers as state: the feed's messages go in, reading takes no lock.
+
+The feed tells status, address and reason, in order; those are never ahead of it and never behind. All else is
+in the full object only, so each change makes a container due for one look at it. A new one is shown after
+that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+
+from attrs import evolve
+
+from ecompute.contract.messages import ContainerDeleted, ContainerSnapshot, ContainerStatus, FeedMessage
+from ecompute.contract.resources import Container
+from ecompute.errors import Closed, Error, NotFound
+
+from .feed import FeedState
+
+
+class View(FeedState[str]):
+    """What is known of the containers. `take` gives the id of one that is due; `looked_at` must follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: Mapping[str, Container] = {}
+        """By id, newest first. Replaced at each change and never changed itself."""
+        self.ended: Error | None = Closed("A view has to be entered first: `with client.watch() as view`.")
+        """Why there is nothing to read any more, or not yet."""
+        self.started = False
+        """Whether a first snapshot has come."""
+        self.version = 0
+        """Grows with every change."""
+        # told of, and not shown before they were looked at
+        self._new: dict[str, Container] = {}
+        self._due: dict[str, None] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether a container is due, or the connection is gone."""
+        return not self.connected or bool(self._due)
+
+    def is_newer(self, version: int) -> bool:
+        """Whether there was a change since a version."""
+        return self.version != version
+
+    def begin(self) -> None:
+        """From now on there is something to read."""
+        self.ended = None
+
+    def end(self, error: Error) -> None:
+        """Nothing will come any more; the first reason counts."""
+        self.ended = self.ended or error
+        self.version += 1
+
+    def receive(self, message: FeedMessage) -> None:
+        """What the server tells. A status before the snapshot is taken as it comes."""
+        match message:
+            case ContainerSnapshot():
+                self.started = self.synced = True
+                self._new.clear()
+                # a server may tell no more than id, name and status
+                self._due = {c.id: None for c in message.containers if not c.hostname}
+                self._show({c.id: c for c in message.containers})
+            case ContainerStatus(container_id=id_):
+                self._due[id_] = None
+                if id_ in self.shown:
+                    self._show({**self.shown, id_: _told(self.shown[id_], message)})
+                else:
+                    before = self._new.get(id_, Container(id_, "", message.status))
+                    self._new[id_] = _told(before, message)
+            case ContainerDeleted(container_id=id_):
+                self.gone(id_)
+
+    def take(self) -> str | None:
+        """The id of a container to be looked at, or None."""
+        id_ = next(iter(self._due), None)
+        if id_ is not None:
+            del self._due[id_]
+        return id_
+
+    def looked_at(self, id_: str, found: Container | Error) -> None:
+        """What a look at a container, begun after its last `take`, has brought.
+
+        When it brought another error than `NotFound`, what the feed told has to do until the next change.
+        """
+        if isinstance(found, NotFound):
+            self.gone(id_)
+        elif id_ in self._new:
+            self._show({id_: _complete(self._new.pop(id_), found), **self.shown})
+        elif id_ in self.shown:
+            self._show({**self.shown, id_: _complete(self.shown[id_], found)})
+
+    def gone(self, id_: str) -> None:
+        """A container was deleted."""
+        self._new.pop(id_, None)
+        self._due.pop(id_, None)
+        if id_ in self.shown:
+            self._show({i: c for i, c in self.shown.items() if i != id_})
+
+    def _show(self, containers: Mapping[str, Container]) -> None:
+        self.shown = containers
+        self.version += 1
+
+
+def _told(before: Container, message: ContainerStatus) -> Container:
+    # what a message leaves out is not taken back: an address lasts as long as its container, a reason as
+    # long as its status
+    kept = before.status_reason if before.status == message.status else None
+    return evolve(
+        before,
+        status=message.status,
+        external_ip=message.external_ip or before.external_ip,
+        status_reason=message.status_reason or kept,
+    )
+
+
+def _complete(told: Container, seen: Container | Error) -> Container:
+    if isinstance(seen, Error):
+        return told
+    # the look may be ahead of the feed, whose order counts
+    same = told.status == seen.status
+    return evolve(
+        seen,
+        status=told.status,
+        external_ip=told.external_ip or seen.external_ip,
+        status_reason=told.status_reason or (seen.status_reason if same else None),
+    )
+
+
+class Reading(Mapping[str, Container]):
+    """A view as a mapping of id to container, newest first.
+
+    Every reading, iterations included, sees one moment. It raises why the view ended, once it has.
+    """
+
+    _view: View
+
+    # a live view equals only itself
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def _check(self) -> None:
+        if self._view.ended is not None:
+            raise self._view.ended
+
+    def _now(self) -> Mapping[str, Container]:
+        self._check()
+        return self._view.shown
+
+    @property
+    def containers(self) -> tuple[Container, ...]:
+        """All containers, newest first."""
+        return tuple(self._now().values())
+
+    def __getitem__(self, id: str) -> Container:
+        return self._now()[id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    # those of `Mapping` would look up each id anew, which another thread may have taken away
+
+    def keys(self) -> KeysView[str]:
+        """All ids."""
+        return self._now().keys()
+
+    def values(self) -> ValuesView[Container]:
+        """All containers."""
+        return self._now().values()
+
+    def items(self) -> ItemsView[str, Container]:
+        """All ids with their containers."""
+        return self._now().items()

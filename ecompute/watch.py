@@ -1,0 +1,116 @@
+"""The live view of the sync client."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from .contract.endpoints import GET_CONTAINER
+from .contract.requests import GetContainer
+from .contract.resources import Container
+from .errors import Closed, ConnectError, DeadlineExceeded, Error
+from .protocol import flows
+from .protocol.view import Reading, View
+from .protocol.websocket import CLOSE_WITHIN
+from .subscription import Subscription
+from .transport import Transport
+
+
+class Watch(Reading):
+    """All containers of the caller as they are now, by id, newest first; made by `client.watch()`.
+
+    A mapping that the events feed keeps up to date: `view[id]`, `len(view)`, `view.values()`. Every reading
+    sees one moment, and never waits for the network. Status, address and reason of failure follow the feed; a
+    change of these brings the other fields up to date a moment later. A lost connection comes back by itself,
+    as for `events()`; meanwhile reading shows what was known last. Once the view has ended, reading raises
+    why: `Unauthenticated` for a revoked token, `ConnectError` when the server was away for too long,
+    `Closed`. Threads may share it.
+    """
+
+    def __init__(self, transport: Transport, timing: flows.Timing, timeout: float) -> None:
+        self._transport = transport
+        self._timing = timing
+        self._timeout = timeout
+        self._view = View()
+        self._changed = threading.Condition()
+        self._feed = Subscription(transport, timing, timeout, self._view, self._changed)
+        self._thread = threading.Thread(target=self._keep, name="ecompute-watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        deadline = self._timing.now() + self._timeout
+        self._feed.__enter__()
+        try:
+            self._view.begin()
+            self._thread.start()
+            self._wait(lambda: self._view.started, deadline, "No list of containers came")
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def wait(self, ready: Callable[[Mapping[str, Container]], bool], timeout: float | None = None) -> None:
+        """Wait until `ready(view)` is true, for at most `timeout` seconds (None: as long as it takes).
+
+        It is asked at once and after every change. States that pass quickly may be missed: `events()` tells
+        each.
+
+        Raises:
+            DeadlineExceeded: it was not so in time.
+            Error: the view has ended.
+        """
+        deadline = None if timeout is None else self._timing.now() + timeout
+        self._wait(lambda: ready(self), deadline, "The containers were not as wanted")
+
+    def _wait(self, ready: Callable[[], bool], deadline: float | None, what: str) -> None:
+        while True:
+            seen = self._view.version
+            self._check()
+            # asked without the lock, since it may be the caller's code
+            if ready():
+                return
+            left = None if deadline is None else max(0.0, deadline - self._timing.now())
+            with self._changed:
+                if not self._changed.wait_for(partial(self._view.is_newer, seen), left):
+                    raise DeadlineExceeded(f"{what} within the time given.")
+
+    def _keep(self) -> None:
+        try:
+            while True:
+                self._look_at(self._feed.receive())
+        except Error as error:
+            self._end(error)
+        except BaseException:
+            self._end(ConnectError("The view's thread has failed."))
+            raise
+
+    def _look_at(self, id: str) -> None:
+        flow = flows.call(GET_CONTAINER, GetContainer(id), self._timeout, self._timing)
+        found: Container | Error
+        try:
+            found = flows.drive(flow, self._transport.perform)
+        except Error as error:
+            found = error
+        with self._changed:
+            self._view.looked_at(id, found)
+            self._changed.notify_all()
+
+    def _end(self, error: Error) -> None:
+        with self._changed:
+            self._view.end(error)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End the view; closing twice is no fault."""
+        self._end(Closed("The view is closed."))
+        self._feed.close()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            # it may be waiting for an answer that nobody needs any more
+            self._thread.join(CLOSE_WITHIN)

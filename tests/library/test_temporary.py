@@ -1,0 +1,343 @@
+"""Temporary containers: whatever happens, the container and its key are deleted, or it is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import anyio
+import pytest
+
+import ecompute
+from ecompute.contract.rules import Bounds, public_key
+
+from .fake_server import LIMIT, FakeServer, Request, Socket
+
+pytestmark = pytest.mark.anyio
+
+Serve = Callable[..., FakeServer]
+Connect = Callable[..., Any]
+
+
+class Api:
+    """Keys, containers and the feed, as far as a temporary container needs them.
+
+    `twists` maps an operation (`POST /compute/containers`) to what happens instead of its answer, once.
+    """
+
+    def __init__(self, boots_to: str = "running") -> None:
+        self.keys: dict[str, dict[str, Any]] = {}
+        self.boxes: dict[str, dict[str, Any]] = {}
+        self.log: list[str] = []
+        self.twists: dict[str, Callable[[Request], None]] = {}
+        self._boots_to = boots_to
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request) -> None:
+        parts = request.target.split("/")
+        operation = f"{request.method} {'/'.join(parts[:3])}"
+        if request.target == "/compute/ws":
+            self._feed(request.upgrade())
+        with self._lock:
+            self.log.append(operation)
+            answer = self._change(operation, request, parts[-1])
+        if twist := self.twists.pop(operation, None):
+            twist(request)
+        elif answer is None:
+            request.refuse(404, "not_found")
+        else:
+            request.answer(answer)
+
+    def _change(self, operation: str, request: Request, id_: str) -> Any:
+        things = self.boxes if "containers" in operation else self.keys
+        match request.method:
+            case "GET" if request.target.endswith(("containers", "ssh-keys")):
+                return {"containers": [*self.boxes.values()], "ssh_keys": [*self.keys.values()]}
+            case "GET":
+                return things.get(id_)
+            case "POST":
+                made = {**request.json(), "id": f"box{len(things)}", "status": self._boots_to}
+                if things is self.keys:
+                    made["id"] = 7
+                things[str(made["id"])] = made
+                return made
+            case _:
+                return {"status": "ok"} if things.pop(id_, None) else None
+
+    def _feed(self, socket: Socket) -> None:
+        socket.snapshot(**dict.fromkeys(self.boxes, self._boots_to))
+        socket.serve_until_closed()
+
+    @property
+    def empty(self) -> bool:
+        return not self.keys and not self.boxes
+
+
+BOXES, KEYS = "/compute/containers", "/compute/ssh-keys"
+
+
+def lose(request: Request) -> None:
+    request.wire.drop()
+
+
+def fail(request: Request) -> None:
+    request.refuse(500, "internal")
+
+
+async def test_a_container_for_a_block(serve: Serve, connect: Connect) -> None:
+    """Made with a key of its own, handed over when it runs, deleted before its key."""
+    api = Api()
+    asked = {"instance_type": "tiny", "memory_mb": 64, "ssh_enabled": True}
+    async with connect(serve(api)) as client, client.temporary(**asked) as box:
+        assert isinstance(box, ecompute.Container)
+        assert (box.id, box.status) == ("box0", "running")
+        (key,) = api.keys.values()
+        made = api.boxes["box0"]
+    assert made["ssh_key_ids"] == [7]
+    assert made.items() >= asked.items()
+    assert made["name"] == key["name"]
+    assert public_key(key["public_key"], Bounds()) == key["public_key"]
+    assert api.empty
+    assert api.log[-2:] == [f"DELETE {BOXES}", f"DELETE {KEYS}"]
+
+
+async def test_no_two_are_alike(serve: Serve, connect: Connect) -> None:
+    """Each has a name and a key of its own."""
+    api = Api()
+    seen = set()
+    async with connect(serve(api)) as client:
+        for _ in range(3):
+            async with client.temporary():
+                (key,) = api.keys.values()
+                seen |= {key["name"], key["public_key"].split()[1]}
+    assert len(seen) == 6
+
+
+async def test_the_callers_key_and_name(serve: Serve, connect: Connect) -> None:
+    """A public key given is registered and deleted; registered ones are used and stay."""
+    api = Api()
+    async with connect(serve(api)) as client:
+        async with client.temporary(name="box", public_key="ssh-ed25519 AAAA me"):
+            assert api.keys["7"]["public_key"] == "ssh-ed25519 AAAA me"
+            assert api.boxes["box0"]["name"] == "box"
+        assert api.empty
+        api.keys["3"] = {"id": 3, "name": "mine", "public_key": "x"}
+        async with client.temporary(ssh_key_ids=[3]):
+            assert api.boxes["box0"]["ssh_key_ids"] == [3]
+        assert [*api.keys] == ["3"]
+        with pytest.raises(ecompute.InvalidArgument):
+            client.temporary(ssh_key_ids=[3], public_key="ssh-ed25519 AAAA")
+        for bad in ({"name": 3}, {"public_key": b"x"}, {"memory_mb": "1"}, {"timeout": 0}):
+            with pytest.raises(ecompute.InvalidArgument):
+                client.temporary(**bad)
+
+
+async def test_the_bodys_exception_leaves_as_it_is(serve: Serve, connect: Connect) -> None:
+    """And both are gone."""
+    api = Api()
+    async with connect(serve(api)) as client:
+        with pytest.raises(ZeroDivisionError) as caught:
+            async with client.temporary():
+                raise ZeroDivisionError
+    assert api.empty
+    assert not hasattr(caught.value, "__notes__")
+
+
+async def test_a_boot_that_fails(serve: Serve, connect: Connect) -> None:
+    """Is told as such, and both are gone."""
+    api = Api(boots_to="failed")
+    async with connect(serve(api)) as client:
+        with pytest.raises(ecompute.ContainerFailed):
+            await client.temporary().__aenter__()
+    assert api.empty
+
+
+async def test_a_boot_that_takes_too_long(serve: Serve, connect: Connect) -> None:
+    """So is this."""
+    api = Api(boots_to="pending")
+    async with connect(serve(api)) as client:
+        with pytest.raises(ecompute.DeadlineExceeded):
+            await client.temporary(timeout=0.2).__aenter__()
+    assert api.empty
+
+
+@pytest.mark.parametrize("operation", [f"POST {KEYS}", f"POST {BOXES}"])
+async def test_a_create_that_is_refused(serve: Serve, connect: Connect, operation: str) -> None:
+    """What was made before is deleted, and nothing is looked for."""
+    api = Api()
+
+    def refuse(request: Request) -> None:
+        api.boxes.clear()
+        if operation == f"POST {KEYS}":
+            api.keys.clear()
+        request.refuse(409, "limit_reached")
+
+    api.twists[operation] = refuse
+    async with connect(serve(api)) as client:
+        with pytest.raises(ecompute.LimitReached):
+            await client.temporary().__aenter__()
+    assert api.empty
+    assert [line for line in api.log if line.startswith("GET")] == []
+
+
+@pytest.mark.parametrize("operation", [f"POST {KEYS}", f"POST {BOXES}"])
+async def test_a_create_whose_answer_is_lost(serve: Serve, connect: Connect, operation: str) -> None:
+    """What was made all the same is found by its name; nothing else is touched."""
+    api = Api()
+    api.twists[operation] = lose
+    api.boxes["other"] = {"id": "other", "name": "box", "status": "running"}
+    api.keys["3"] = {"id": 3, "name": "k", "public_key": "x"}
+    async with connect(serve(api)) as client:
+        with pytest.raises(ecompute.OutcomeUnknown) as caught:
+            await client.temporary().__aenter__()
+    assert ([*api.boxes], [*api.keys]) == (["other"], ["3"])
+    assert not hasattr(caught.value, "__notes__")
+
+
+async def test_a_name_of_the_callers_is_no_proof(serve: Serve, connect: Connect) -> None:
+    """A container that may be another's is left, and a note says so."""
+    api = Api()
+    api.twists[f"POST {BOXES}"] = lose
+    async with connect(serve(api)) as client:
+        with pytest.raises(ecompute.OutcomeUnknown) as caught:
+            await client.temporary(name="box").__aenter__()
+    assert ([*api.boxes], [*api.keys]) == (["box0"], [])
+    (note,) = caught.value.__notes__
+    assert "named box" in note
+
+
+async def test_a_deletion_that_fails(serve: Serve, connect: Connect) -> None:
+    """Is raised, and the other one happens all the same."""
+    api = Api()
+    async with connect(serve(api)) as client:
+        for operation in (f"DELETE {BOXES}", f"DELETE {KEYS}"):
+            with pytest.raises(ecompute.InternalError) as caught:
+                async with client.temporary():
+                    api.twists[operation] = fail
+            assert caught.value.operation in ("containers.delete box0", "ssh_keys.delete 7")
+            assert api.empty
+
+        async def work() -> None:
+            async with client.temporary():
+                api.twists |= {f"DELETE {BOXES}": fail, f"DELETE {KEYS}": fail}
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError) as body:
+            await work()
+    assert ["containers.delete" in note for note in body.value.__notes__] == [True, False]
+    assert len(body.value.__notes__) == 2
+
+
+async def test_who_deletes_it_alone(serve: Serve, connect: Connect) -> None:
+    """Finding nothing left to delete is no fault."""
+    api = Api()
+    async with connect(serve(api)) as client, client.temporary() as box:
+        await client.containers.delete(box.id)
+        await client.ssh_keys.delete(7)
+    assert api.empty
+
+
+async def test_it_is_entered_once(serve: Serve, connect: Connect) -> None:
+    """A second one has to be asked for."""
+    api = Api()
+    async with connect(serve(api)) as client:
+        temporary = client.temporary()
+        async with temporary:
+            pass
+        with pytest.raises(ecompute.Closed):
+            await temporary.__aenter__()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("moment", [f"POST {KEYS}", f"POST {BOXES}", "the boot", "the body"])
+async def test_cancelling_deletes_both(serve: Serve, anyio_backend: str, moment: str) -> None:
+    """Whenever it comes, it waits for the deletions, and then it is a cancellation."""
+    api = Api(boots_to="running" if moment == "the body" else "pending")
+    there, go_on = threading.Event(), threading.Event()
+
+    def hold(request: Request) -> None:
+        there.set()
+        assert go_on.wait(LIMIT)
+        made = api.keys if request.target == KEYS else api.boxes
+        request.answer([*made.values()][-1])
+
+    if moment.startswith("POST"):
+        api.twists[moment] = hold
+
+    async def body() -> None:
+        async with client.temporary():
+            there.set()
+            await anyio.sleep_forever()
+
+    async def cancel() -> None:
+        if moment == "the boot":
+            async with client.events() as events:
+                while not api.boxes:
+                    await anyio.lowlevel.checkpoint()
+                await events.receive(LIMIT)
+        else:
+            await anyio.to_thread.run_sync(there.wait, LIMIT)
+        tasks.cancel_scope.cancel()
+        go_on.set()
+
+    async with ecompute.AsyncClient("t", serve(api).url, verify=False) as client:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(body)
+            tasks.start_soon(cancel)
+        assert tasks.cancel_scope.cancelled_caught
+    assert api.empty
+    assert api.log.count(f"DELETE {KEYS}") == 1
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("operation", [f"POST {KEYS}", f"POST {BOXES}", f"DELETE {BOXES}", f"DELETE {KEYS}"])
+def test_an_interrupt_deletes_both(serve: Serve, operation: str) -> None:
+    """Ctrl-C during any of the calls: what was made is found, and deleted."""
+    api = Api()
+
+    def disturb(request: Request) -> None:
+        interrupt()
+        request.wire.receive()  # until the client has gone
+
+    api.twists[operation] = disturb
+    client = ecompute.Client("t", serve(api).url, verify=False)
+    with client, pytest.raises(KeyboardInterrupt) as caught, client.temporary():
+        pass
+    assert api.empty
+    assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.fixture
+def interrupted_wait() -> Iterator[None]:
+    """An interrupt that comes as soon as the main thread waits for an event."""
+
+    def interrupt_or_later(_: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_qualname == "Connection.wait":
+                raise KeyboardInterrupt
+            frame = frame.f_back
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+
+    before = signal.signal(signal.SIGALRM, interrupt_or_later)
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("interrupted_wait")
+def test_an_interrupt_while_it_boots(serve: Serve) -> None:
+    """Ctrl-C during the wait, which is where it mostly comes."""
+    api = Api(boots_to="pending")
+    client = ecompute.Client("t", serve(api).url, verify=False)
+    with client, pytest.raises(KeyboardInterrupt), client.temporary():
+        pass
+    assert api.empty
+    assert api.log.count(f"DELETE {BOXES}") == 1
