@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
 from attrs import frozen
@@ -30,18 +32,22 @@ from .guest.interface import Guests, Login
 from .guest.simulated import SimulatedGuests
 from .guest.ssh import SSHGuests
 from .handlers.call import Services
+from .housekeeping import Housekeeping
 from .hypervisor.interface import Finding, Hypervisor, Identity, MachineSpec, NotReady, Severity
 from .hypervisor.simulated import SimulatedHypervisor
-from .identity.credentials import Credentials
 from .identity.keyring import Keyring
+from .identity.throttle import Throttle
 from .images.catalogue import Catalogue, default_cache
 from .logs import get_logger
+from .metrics import Metrics, Queues
+from .people import people_of
 from .settings import Settings
 from .state import StateDirectory
 from .store.containers import SqliteContainers
 from .store.database import SqliteFile
 from .store.meta import SqliteMeta
-from .store.people import SqliteKeys, SqliteTokens, SqliteUsers
+from .store.people import SqliteKeys
+from .store.receipts import KEPT_SECONDS, SqliteReceipts
 from .supervisor import Supervisor, Timing
 
 _log = get_logger(__name__)
@@ -144,32 +150,54 @@ async def open_services(
             view = View(settings.domain, settings.port_offset, reachable)
             broadcast = Broadcast(view, containers.of_user)
             containers.listen(lambda change: broadcast.publish(change.before, change.after))
-            people = Recipes(keyring, view)
+            recipes = Recipes(keyring, view)
             supervisor = Supervisor(
                 containers=containers,
                 hypervisor=parts.hypervisor,
                 guests=parts.guests,
                 gateway=parts.gateway,
-                spec=people.spec,
-                login=people.login,
+                spec=recipes.spec,
+                login=recipes.login,
                 timing=Timing(settings.boot_deadline, settings.stop_grace),
                 erased=lambda record: addresses.give_back(record.external_ip),
             )
-            users = SqliteUsers(file)
+            metrics = Metrics(
+                version=version("ecompute"),
+                containers=containers.all,
+                queues=Queues(
+                    writes=lambda: file.queue_depth,
+                    effects=lambda: supervisor.queue_depth,
+                    feeds=broadcast.queue_depths,
+                ),
+            )
+            containers.listen(metrics.committed)
+            people, receipts = people_of(file, keyring), SqliteReceipts(file)
+            housekeeping = Housekeeping(
+                credentials=people.credentials,
+                receipts=receipts,
+                receipt_seconds=KEPT_SECONDS,
+                clock=clock,
+            )
             try:
                 await supervisor.start()
+                housekeeping.start()
                 if not reachable:
                     _log.warning(f"{ports.check} {ports.detail}")
                 yield Services(
+                    database=file,
+                    hypervisor=parts.hypervisor,
+                    metrics=metrics,
                     containers=containers,
-                    users=users,
+                    users=people.users,
                     keys=SqliteKeys(file),
-                    credentials=Credentials(keyring, users, SqliteTokens(file)),
+                    receipts=receipts,
+                    credentials=people.credentials,
+                    throttle=Throttle(time.monotonic),
                     keyring=keyring,
                     broadcast=broadcast,
                     guests=parts.guests,
                     addresses=addresses,
-                    login=people.login,
+                    login=recipes.login,
                     admit=parts.admit,
                     view=view,
                     clock=clock,
@@ -177,8 +205,10 @@ async def open_services(
                     default_image=settings.default_image,
                     max_containers_per_user=settings.max_containers_per_user,
                     max_ssh_keys_per_user=settings.max_ssh_keys_per_user,
+                    allowed_origins=frozenset(settings.allowed_origins),
                 )
             finally:
+                await housekeeping.stop()
                 await supervisor.stop()
         finally:
             addresses.close()

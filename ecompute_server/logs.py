@@ -1,18 +1,79 @@
 """Structured logs on top of Python's `logging`: an application that embeds the server decides where they go.
 
-`serve` sends them to standard error: for people at a terminal, as JSON lines elsewhere.
+`serve` sends them to standard error: for people at a terminal, as JSON lines elsewhere. What is logged while
+a request is served carries its id, and its user and container as soon as they are known. A query string, a
+header or a body is never logged: each may hold a credential.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar, Token
 from typing import Any
 
 import structlog
 
+UNKNOWN_ROW = "unknown"
+"""Stands for every path that is none of the server's: what clients make up is no label."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_SWITCHING_PROTOCOLS, _UNAVAILABLE = 101, 503  # RFC 9110 §15.2.2, §15.6.4
+
+
+class RequestContext:
+    """What is known of a request by now; a `with` block makes it the current one of its task.
+
+    Tasks that are started inside the block see the same object. It costs a tenth of what structlog's own
+    context variables do, on every request.
+    """
+
+    __slots__ = ("_before", "container", "request", "row", "user")
+
+    def __init__(self, request: str) -> None:
+        self.request = request
+        self.row = UNKNOWN_ROW
+        self.user = ""
+        self.container = ""
+        self._before: Token[RequestContext | None] | None = None
+
+    def __enter__(self) -> RequestContext:
+        self._before = _current.set(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self._before is not None
+        _current.reset(self._before)
+
+
+_current: ContextVar[RequestContext | None] = ContextVar("request", default=None)
+
+
+def current_request() -> RequestContext | None:
+    """The request that is being served here, if any: to be filled in by whoever learns more of it."""
+    return _current.get()
+
+
+def note(*, user: str = "", container: str = "") -> None:
+    """Say whom or what the request at hand has turned out to be about."""
+    request = _current.get()
+    if request is not None:
+        request.user, request.container = user or request.user, container or request.container
+
+
+def _add_request(_: Any, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    request = _current.get()
+    if request is not None:
+        for name in ("request", "row", "user", "container"):
+            if value := getattr(request, name):
+                line.setdefault(name, value)
+    return line
+
+
 _SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
+    _add_request,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
@@ -20,6 +81,7 @@ _SHARED: list[structlog.typing.Processor] = [
 
 def get_logger(name: str) -> Any:
     """A structured logger below `ecompute_server`, whatever the application does with structlog itself."""
+    # bound at once: unbound, each call would make a new logger, also one that says nothing at this level
     return structlog.wrap_logger(
         logging.getLogger(name),
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -28,8 +90,30 @@ def get_logger(name: str) -> Any:
             *_SHARED,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
-        cache_logger_on_first_use=False,
-    )
+    ).bind()
+
+
+def known_method(method: str) -> str:
+    """The method, or one word for all that clients make up."""
+    return method if method in _METHODS else "other"
+
+
+def request_ended(log: Any, row: str, method: str, status: int, seconds: float) -> None:
+    """Log that a request was answered: a fault of the server (5xx) at error; what may change something, a
+    WebSocket (101) and a refusal for the moment (503) at info; the rest at debug.
+
+    Nearly free where the level is not logged.
+    """
+    if status >= 500 and status != _UNAVAILABLE:
+        level = logging.ERROR
+    elif method in _READING and status not in (_SWITCHING_PROTOCOLS, _UNAVAILABLE):
+        level = logging.DEBUG
+    else:
+        level = logging.INFO
+    if log.isEnabledFor(level):
+        log.log(
+            level, "request", row=row, method=known_method(method), status=status, ms=round(seconds * 1e3, 1)
+        )
 
 
 def set_up(level: str) -> None:
@@ -40,7 +124,10 @@ def set_up(level: str) -> None:
         return
     terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+        # without the values of variables, which may be credentials
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if terminal
+        else structlog.processors.JSONRenderer()
     )
     processors: list[structlog.typing.Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,

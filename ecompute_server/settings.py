@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
+from urllib.parse import urlsplit
 
 import attrs
 from attrs import field, frozen
@@ -52,6 +53,9 @@ class Settings:
     )
     max_memory_mb: int = _setting(catalog.MEMORY_MB[-1], "Largest memory of one container.")
     max_storage_gb: int = _setting(catalog.STORAGE_GB[-1], "Largest storage of one container.")
+    allowed_origins: tuple[str, ...] = _setting(
+        (), "Origins of web pages that may use the API, such as https://console.example."
+    )
     outbound: str | None = _setting(None, "Guests' way out: filtered or none (default: what works here).")
     port_offset: int = _setting(
         0, "Added to the ports on containers' addresses, where ports under 1024 may not be bound."
@@ -65,6 +69,8 @@ class Settings:
         _one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
         if self.outbound is not None:
             _one_of("outbound", self.outbound, ("filtered", "none"))
+        for origin in self.allowed_origins:
+            _origin(origin)
         _between("port", self.port, 0, 65535)
         _between("port_offset", self.port_offset, 0, 65535 - 8999)
         _between("max_containers_per_user", self.max_containers_per_user, 0, MAX_LIMIT)
@@ -76,6 +82,21 @@ class Settings:
         for name in ("boot_deadline", "stop_grace"):
             if not 0 < getattr(self, name) <= 86_400:
                 raise SettingsError(f"{name} must be above 0 and at most 86400 seconds.")
+
+
+def _origin(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        fits = (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and f"{parts.scheme}://{parts.netloc}" == text
+        )
+        fits = fits and "@" not in parts.netloc and text == text.lower() and (parts.port or 1) > 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise SettingsError(f"{text!r} is no origin as browsers send it, such as https://console.example.")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -99,8 +120,8 @@ def gather(
         SettingsError: something unknown, malformed or out of its range, and where it stands.
     """
     said = {name: value for name, value in arguments.items() if value is not None}
-    for name in _TYPES:
-        variable = ENVIRONMENT_PREFIX + name.upper()
+    for alias, name in _NAMES.items():
+        variable = ENVIRONMENT_PREFIX + alias.upper()
         if name not in said and variable in environment:
             said[name] = _convert(name, environment[variable], f"the environment variable {variable}")
     if said.get("state") in ("", Path()):
@@ -122,8 +143,8 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
         raise SettingsError(f"The settings file {path} cannot be read: {error}.") from None
     found = {}
     for key, value in content.items():
-        name = key.replace("-", "_")
-        if name not in _TYPES:
+        name = _NAMES.get(key.replace("-", "_"))
+        if name is None:
             raise SettingsError(f"The settings file {path} has an unknown key: {key}.")
         found[name] = _convert(name, value, f"the key {key} of {path}")
     return found
@@ -132,22 +153,51 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Any]:
 def _convert(name: str, value: Any, where: str) -> Any:
     kind = _TYPES[name]
     try:
+        if get_origin(kind) is tuple:
+            return _list(value)
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise ValueError
         if kind is int and isinstance(value, float):
             raise ValueError
         return kind(value)
     except ValueError:
-        words = {int: "an integer", float: "a number"}.get(kind, "a text")
+        words = {int: "an integer", float: "a number", tuple: "a list of texts"}.get(
+            get_origin(kind) or kind, "a text"
+        )
         raise SettingsError(f"{where[0].upper()}{where[1:]} must be {words}.") from None
+
+
+_KIND_WORDS = {int: "an integer", float: "a number", tuple: "a list of texts"}
+
+
+def _list(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = value.replace(",", " ").split()
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError
+    return tuple(value)
+
+
+def as_options(settings: Settings) -> Iterator[str]:
+    """The options of `serve` that say the same."""
+    names = {name: option for option, name in _NAMES.items()}
+    for name, value in attrs.asdict(settings, recurse=False).items():
+        option = f"--{names[name].replace('_', '-')}"
+        for one in value if isinstance(value, tuple) else () if value is None else (value,):
+            yield from (option, str(one))
+
+
+def _kind(annotation: Any) -> Any:
+    if get_origin(annotation) is tuple:
+        return annotation
+    return next((kind for kind in get_args(annotation) if kind is not type(None)), annotation)
 
 
 def _types() -> dict[str, Any]:
     attrs.resolve_types(Settings)
-    return {
-        a.name: next((kind for kind in get_args(a.type) if kind is not type(None)), a.type)
-        for a in attrs.fields(Settings)
-    }
+    return {a.name: _kind(a.type) for a in attrs.fields(Settings)}
 
 
 _TYPES = _types()
+_NAMES = {**{name: name for name in _TYPES}, "allowed_origin": "allowed_origins"}
+"""How settings may be called: by their names, and lists by the option that is given several times."""

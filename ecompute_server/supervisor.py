@@ -19,7 +19,6 @@ from ecompute.contract.catalog import Status
 
 from .core import recovery
 from .core.lifecycle import BOOTING, DOWN, EffectKind, Happening, Observation
-from .core.presentation import SSH_PORT
 from .core.record import ContainerRecord
 from .gateway.interface import Gateway, GatewayError
 from .guest.interface import GuestError, Guests, Login
@@ -83,7 +82,7 @@ class Supervisor:
         machines = {machine.container_id for machine in await self._hypervisor.machines()}
         found = recovery.compare(self._containers.all(), machines)
         for container_id, observation in found.observations:
-            await self._containers.apply(container_id, observation)
+            await self._containers.observe(container_id, observation)
         for container_id in found.strangers:
             _log.warning("machine without a record is removed", container=container_id)
             self._spawn(self._persist(container_id, partial(self._hypervisor.delete, container_id)))
@@ -100,6 +99,11 @@ class Supervisor:
         await self._gateway.close()
         await self._guests.close()
         await self._hypervisor.close()
+
+    @property
+    def queue_depth(self) -> int:
+        """Effects that were committed and are not carried out yet."""
+        return sum(map(len, self._queues.values()))
 
     # --- effects ----------------------------------------------------------------------------------
 
@@ -124,8 +128,9 @@ class Supervisor:
     async def _work(self, container_id: str) -> None:
         queue = self._queues[container_id]
         while queue:
-            effect = queue.popleft()
-            await self._persist(container_id, partial(self._carry_out, effect))
+            # it stays in the queue until it is done: one that fails again and again is to be seen there
+            await self._persist(container_id, partial(self._carry_out, queue[0]))
+            queue.popleft()
         del self._queues[container_id]
 
     async def _persist(self, container_id: str, action: Callable[[], Awaitable[None]]) -> None:
@@ -183,12 +188,15 @@ class Supervisor:
         await self._hypervisor.stop(record.id, grace=0)
 
     async def _open_doors(self, record: ContainerRecord) -> None:
-        if not record.is_running or record.life.deleted or not record.ssh_enabled:
+        if not record.is_running or record.life.deleted:
             return
-        try:
-            await self._gateway.publish(record.id, record.external_ip, SSH_PORT, SSH_PORT)
-        except GatewayError as error:
-            _log.error("not reachable from outside", container=record.id, reason=str(error))
+        for port in self._gateway.published(record.id) - set(record.doors):
+            await self._gateway.withdraw(record.id, port)
+        for port, target in record.doors.items():
+            try:
+                await self._gateway.publish(record.id, record.external_ip, port, target)
+            except GatewayError as error:
+                _log.error("not reachable from outside", container=record.id, port=port, reason=str(error))
 
     # --- facts ------------------------------------------------------------------------------------
 
@@ -250,7 +258,7 @@ class Supervisor:
     async def _apply(
         self, container_id: str, happening: Happening, generation: int, reason: str = ""
     ) -> None:
-        await self._containers.apply(container_id, Observation(happening, generation, reason))
+        await self._containers.observe(container_id, Observation(happening, generation, reason))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

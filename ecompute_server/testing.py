@@ -22,18 +22,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import attrs
-
 from .http.app import Api
 from .http.serving import Server, listen
 from .identity.accounts import account, new_user
-from .identity.credentials import Credentials
 from .identity.keyring import Keyring
-from .settings import Settings, gather
+from .people import people_of
+from .settings import MAX_LIMIT, Settings, as_options, gather
 from .state import StateDirectory
 from .store.database import SqliteFile
 from .store.interface import Duplicate, User
-from .store.people import SqliteTokens, SqliteUsers
 
 if TYPE_CHECKING:
     from ecompute import AsyncClient, Client
@@ -47,8 +44,9 @@ _STOP_SECONDS = 30.0
 class RunningServer:
     """A server that answers at `url`, with the session token of one user in `token`."""
 
-    def __init__(self, url: str, state: StateDirectory, people: People) -> None:
+    def __init__(self, url: str, hypervisor: str, state: StateDirectory, people: Population) -> None:
         self.url = url
+        self.hypervisor = hypervisor
         self.state = state.path
         self._people = people
         user = people.find("alice") or people.add("alice", None)
@@ -91,38 +89,37 @@ class OtherUser:
         self.token = token
 
 
-class People:
+class Population:
     """Accounts and credentials of a running server, written past its API."""
 
     def __init__(self, state: StateDirectory, loop: LoopThread) -> None:
         self._loop = loop
         self._file = SqliteFile(state.database)
-        self._users = SqliteUsers(self._file)
-        self._credentials = Credentials(Keyring.load(state.secret), self._users, SqliteTokens(self._file))
+        self._people = people_of(self._file, Keyring.load(state.secret))
 
     def add(self, name: str, password: str | None) -> User:
         # no hash is made where no password is asked for: one takes longer than everything else here
         now = time.time()
         user = account(name, "", now=now) if password is None else new_user(name, password, now=now)
         try:
-            self._loop.call(self._users.add(user))
+            self._loop.call(self._people.users.add(user))
         except Duplicate:
             raise ValueError(f"there is a user named {name} already") from None
         return user
 
     def find(self, name: str) -> User | None:
-        return self._users.by_name(name)
+        return self._people.users.by_name(name)
 
     def session(self, user: User) -> str:
-        return self._credentials.mint_session(user, time.time())
+        return self._people.credentials.mint_session(user, time.time())
 
     def token(self, user_id: str, scopes: Mapping[str, Sequence[str]], expires_in: float | None) -> str:
-        user = self._users.by_id(user_id)
-        assert user is not None
         now = time.time()
         expires_at = 0 if expires_in is None else int(now + expires_in)
-        text, _ = self._loop.call(self._credentials.mint_token(user, "test", scopes, now, expires_at))
-        return text
+        minting = self._people.credentials.mint_token(
+            user_id, "test", scopes, now=now, expires_at=expires_at, limit=MAX_LIMIT
+        )
+        return self._loop.call(minting)[0]
 
     def close(self) -> None:
         self._file.close()
@@ -148,12 +145,17 @@ class LoopThread:
 
 @contextmanager
 def running_server(
-    *, hypervisor: str = "simulated", state: Path | None = None, **settings: Any
+    *,
+    hypervisor: str = "simulated",
+    state: Path | None = None,
+    in_process: bool | None = None,
+    **settings: Any,
 ) -> Iterator[RunningServer]:
     """A server on a free loopback port until the block ends; its machines end with it.
 
     `state` keeps the state directory for a later server, and then machines keep running as well. `settings`
-    are those of `ecompute-server serve`, by their names.
+    are those of `ecompute-server serve`, by their names. `in_process` False makes the simulated host's server
+    a child process as well, as libvirt's always is.
     """
     with ExitStack() as stack:
         folder = state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ecompute-")))
@@ -161,13 +163,13 @@ def running_server(
         loop = LoopThread()
         stack.callback(loop.close)
         directory = StateDirectory(folder)
-        if hypervisor == "simulated":
+        if hypervisor == "simulated" and in_process is not False:
             url = stack.enter_context(_in_thread(chosen, directory, loop))
         else:
             url = stack.enter_context(_in_child(chosen, keep=state is not None))
-        people = People(directory, loop)
+        people = Population(directory, loop)
         stack.callback(people.close)
-        yield RunningServer(url, directory, people)
+        yield RunningServer(url, hypervisor, directory, people)
 
 
 @contextmanager
@@ -213,12 +215,7 @@ def _in_thread(settings: Settings, state: StateDirectory, loop: LoopThread) -> I
 @contextmanager
 def _in_child(settings: Settings, *, keep: bool) -> Iterator[str]:
     command = [sys.executable, "-m", "ecompute_server"]
-    options = [
-        text
-        for name, value in attrs.asdict(settings).items()
-        if value is not None
-        for text in (f"--{name.replace('_', '-')}", str(value))
-    ]
+    options = list(as_options(settings))
     log = settings.state / "serve.log"
     with log.open("ab") as errors:
         child = subprocess.Popen(

@@ -105,10 +105,27 @@ def test_a_container_in_ten_lines(environment: dict[str, str], tmp_path: Path) -
     assert "machine ended" in done.stdout
 
 
+def test_commands_tokens_and_throw_away_machines(environment: dict[str, str]) -> None:
+    """On the simulated host, with what each line prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", PYTHON[1]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    ran, counted, refused = done.stdout.splitlines()
+    assert ran == r"3 b'any \x00 bytes'"
+    assert counted == "0 containers"
+    assert re.fullmatch(r"Needed\(scope='compute\.\w+\.containers\.abc12345', action='delete'\)", refused)
+
+
 def test_the_same_without_any_machine(environment: dict[str, str]) -> None:
     """On the simulated host."""
     done = subprocess.run(
-        [sys.executable, "-c", PYTHON[1]],
+        [sys.executable, "-c", PYTHON[2]],
         env=environment,
         capture_output=True,
         text=True,

@@ -20,7 +20,10 @@ app = App(
 _HERE = __package__
 app.command(f"{_HERE}.serve:serve", name="serve", help="Serve the API.")
 app.command(f"{_HERE}.people:user", name="user", help="Accounts.")
-app.command(f"{_HERE}.people:token", name="token", help="API tokens.")
+app.command(f"{_HERE}.credentials:token", name="token", help="API tokens.")
+app.command(
+    f"{_HERE}.credentials:rotate_keys", name="rotate-keys", help="Sign session tokens with a new key."
+)
 app.command(f"{_HERE}.images:app", name="images", help="Guest images.")
 app.command(
     f"{_HERE}.doctor:doctor", name="doctor", help="What this host lacks for real machines, and how to get it."

@@ -1,4 +1,4 @@
-"""`user` and `token`: accounts and credentials. Both work while a server runs on the same state."""
+"""`user`: accounts. Works while a server runs on the same state."""
 
 from __future__ import annotations
 
@@ -12,27 +12,21 @@ from typing import Annotated
 import attrs
 from cyclopts import App, Parameter
 
-from ecompute.contract.scopes import Scope, ScopeError
 from ecompute_server.identity.accounts import hash_new_password, new_user
-from ecompute_server.identity.credentials import Credentials
-from ecompute_server.identity.keyring import Keyring
-from ecompute_server.settings import MAX_LIMIT, Settings
-from ecompute_server.state import StateDirectory
+from ecompute_server.settings import MAX_LIMIT
 from ecompute_server.store.containers import SqliteContainers
 from ecompute_server.store.database import SqliteFile
 from ecompute_server.store.interface import Duplicate, User
-from ecompute_server.store.people import SqliteTokens, SqliteUsers
+from ecompute_server.store.people import SqliteUsers
 
 from .common import CommandError, Json, SettingsFile, State, open_file, settings_of
 
 user = App(name="user", help="Accounts.")
-token = App(name="token", help="API tokens.")
 
 Name = Annotated[str, Parameter(help="User name.")]
 PasswordStdin = Annotated[
     bool, Parameter(negative="", help="Read the password from standard input, one line, instead of asking.")
 ]
-EXPIRIES = {"30d": 30, "90d": 90, "365d": 365, "never": 0}
 
 
 @user.command
@@ -72,7 +66,7 @@ def list_(*, json_: Json = False, state: State = None, settings: SettingsFile = 
 def remove(name: Name, /, *, state: State = None, settings: SettingsFile = None) -> None:
     """Remove a user with all keys and tokens; refused while the user has containers."""
     with open_file(settings_of(state, settings)) as file:
-        users, found = _find(file, name)
+        users, found = find(file, name)
         if count := len(SqliteContainers(file).of_user(found.id)):
             raise CommandError(f"{name} still has {count} containers; delete them first.")
         asyncio.run(users.remove(found.id))
@@ -87,10 +81,11 @@ def passwd(
     state: State = None,
     settings: SettingsFile = None,
 ) -> None:
-    """Give a user a new password."""
+    """Give a user a new password, and end the sessions that the old one opened."""
     with open_file(settings_of(state, settings)) as file:
-        users, found = _find(file, name)
-        changed = attrs.evolve(found, password_hash=hash_new_password(_password(password_stdin)))
+        users, found = find(file, name)
+        hashed = hash_new_password(_password(password_stdin))
+        changed = attrs.evolve(found, password_hash=hashed, sessions_since=time.time())
         asyncio.run(users.update(changed))
 
 
@@ -108,7 +103,7 @@ def limits(
     """Set limits of one user that differ from the server's, and print those in force."""
     chosen = settings_of(state, settings)
     with open_file(chosen) as file:
-        users, found = _find(file, name)
+        users, found = find(file, name)
         own = (None, None) if default else (found.max_containers, found.max_ssh_keys)
         containers = own[0] if max_containers is None else max_containers
         keys = own[1] if max_ssh_keys is None else max_ssh_keys
@@ -119,42 +114,12 @@ def limits(
     print(f"ssh-keys {_told(keys, chosen.max_ssh_keys_per_user)}")
 
 
-@token.command
-def create(
-    *,
-    user: Annotated[str, Parameter(help="Name of the user whom the token speaks for.")],
-    scope: Annotated[
-        list[str] | None,
-        Parameter(
-            negative="", help="SCOPE=ACTION,… to grant; <uid> stands for the user's id. Default: everything."
-        ),
-    ] = None,
-    expires: Annotated[str, Parameter(help="30d, 90d, 365d or never.")] = "never",
-    name: Annotated[str, Parameter(help="A name to know the token by.")] = "made by the operator",
-    state: State = None,
-    settings: SettingsFile = None,
-) -> None:
-    """Make an API token and print it. It is shown this once only."""
-    chosen = settings_of(state, settings)
-    if expires not in EXPIRIES:
-        raise CommandError(f"--expires must be one of: {', '.join(EXPIRIES)}.")
-    if not 1 <= len(name) <= 64 or not name.isprintable():
-        raise CommandError("--name must have 1 to 64 printable characters.")
-    with open_file(chosen) as file:
-        users, found = _find(file, user)
-        now = time.time()
-        until = int(now) + EXPIRIES[expires] * 86400 if EXPIRIES[expires] else 0
-        credentials = _credentials(chosen, users, file)
-        text, _ = asyncio.run(credentials.mint_token(found, name, _scopes(scope, found.id), now, until))
-    print(text)
+def find(file: SqliteFile, name: str) -> tuple[SqliteUsers, User]:
+    """The accounts, and the one of this name.
 
-
-def _credentials(settings: Settings, users: SqliteUsers, file: SqliteFile) -> Credentials:
-    keyring = Keyring.load(StateDirectory(settings.state).secret)
-    return Credentials(keyring, users, SqliteTokens(file))
-
-
-def _find(file: SqliteFile, name: str) -> tuple[SqliteUsers, User]:
+    Raises:
+        CommandError: there is none.
+    """
     users = SqliteUsers(file)
     found = users.by_name(name)
     if found is None:
@@ -171,20 +136,6 @@ def _password(from_stdin: bool) -> str:
     if getpass.getpass("Again: ") != password:
         raise CommandError("The two passwords differ.")
     return password
-
-
-def _scopes(given: list[str] | None, user_id: str) -> dict[str, list[str]]:
-    if not given:
-        return {f"compute.{user_id}": ["create", "read", "update", "delete"]}
-    scopes: dict[str, list[str]] = {}
-    for text in given:
-        name, equals, actions = text.replace("<uid>", user_id).partition("=")
-        if not equals:
-            raise CommandError("A scope is given as SCOPE=ACTION,ACTION.")
-        if Scope.parse(name).user_id != user_id:
-            raise ScopeError("A token can only have scopes of its own user.")
-        scopes.setdefault(name, []).extend(actions.split(","))
-    return scopes
 
 
 def _told(own: int | None, default: int) -> str:

@@ -41,6 +41,9 @@ def serve(
     min_memory_mb: Annotated[int | None, Parameter(help="Smallest memory of one container.")] = None,
     max_memory_mb: Annotated[int | None, Parameter(help="Largest memory of one container.")] = None,
     max_storage_gb: Annotated[int | None, Parameter(help="Largest storage of one container.")] = None,
+    allowed_origin: Annotated[
+        list[str] | None, Parameter(negative="", help="Origin of web pages that may use the API; repeatable.")
+    ] = None,
     outbound: Annotated[str | None, Parameter(help="Guests' way out: filtered or none.")] = None,
     port_offset: Annotated[
         int | None, Parameter(help="Added to ports on containers' addresses, where those are privileged.")
@@ -68,6 +71,7 @@ def serve(
         min_memory_mb=min_memory_mb,
         max_memory_mb=max_memory_mb,
         max_storage_gb=max_storage_gb,
+        allowed_origins=None if allowed_origin is None else tuple(allowed_origin),
         outbound=outbound,
         port_offset=port_offset,
         boot_deadline=boot_deadline,

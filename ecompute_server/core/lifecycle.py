@@ -37,7 +37,7 @@ class EffectKind(StrEnum):
     CUT_OFF = "cut_off"
     """End a machine that is of no use any more, without asking its guest."""
     OPEN_DOORS = "open_doors"
-    """Publish what the container publishes."""
+    """Publish what the container publishes, and nothing else."""
     CLOSE_DOORS = "close_doors"
     """Publish nothing any more."""
     ERASE = "erase"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from attrs import frozen
+from attrs import field, frozen
 
+from ecompute.contract import codec
 from ecompute.contract.catalog import Status
 from ecompute.contract.messages import ContainerDeleted, ContainerSnapshot, ContainerStatus, FeedMessage
 from ecompute.contract.resources import Container
 
-from .record import ContainerRecord
+from .record import SSH_PORT, ContainerRecord
 
 DEFAULT_DOMAIN = "compute.localhost"
-SSH_PORT = 22
+_MOST_WRITTEN = 8192
 
 
 @frozen
@@ -24,6 +25,20 @@ class View:
     port_offset: int = 0
     reachable: bool = True
     """Whether anything can listen on containers' addresses at all; without that no `ssh_command` is told."""
+    _written: dict[str, tuple[ContainerRecord, bytes]] = field(factory=dict, init=False, repr=False, eq=False)
+
+    def json(self, record: ContainerRecord) -> bytes:
+        """The resource as JSON text. Lists are read far more often than containers change, and writing one
+        takes longer than all the rest of an answer, so the text of each record is remembered.
+        """
+        known = self._written.get(record.id)
+        if known is not None and known[0] is record:
+            return known[1]
+        if len(self._written) >= _MOST_WRITTEN:
+            self._written.clear()
+        text = codec.dump_json(codec.unstructure(self.container(record)))
+        self._written[record.id] = (record, text)
+        return text
 
     def container(self, record: ContainerRecord) -> Container:
         """The resource as the API tells it."""
@@ -37,7 +52,7 @@ class View:
             instance_type=record.instance_type,
             created_at=datetime.fromtimestamp(record.created_at, UTC),
             ssh_enabled=record.ssh_enabled,
-            https_enabled=False,
+            https_enabled=record.https_enabled,
             ssh_command=self._ssh_command(record) if record.ssh_enabled and self.reachable else None,
             external_ip=record.external_ip,
             ssh_host_key=record.ssh_host_key,

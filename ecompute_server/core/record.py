@@ -8,13 +8,26 @@ from ecompute.contract.catalog import INSTANCE_TYPES, InstanceType, Status
 
 from .lifecycle import Life
 
+SSH_PORT = 22
+HTTPS_PORT = 443
+
+
+@frozen
+class Rule:
+    """One published port. `id` is unique within its container and never given again."""
+
+    id: int
+    port: int
+    target_port: int
+    created_at: int
+
 
 @frozen
 class ContainerRecord:
     """One row of the store.
 
     `authorized_keys` are the lines that were injected at creation; a key that its owner deletes later stays
-    here.
+    here. `ingress` is ordered by port; `rules_made` counts the rules that there ever were.
     `created_at` is in whole seconds since the epoch, as precise as the API tells it.
     """
 
@@ -32,6 +45,8 @@ class ContainerRecord:
     ssh_host_key: str
     image: str
     life: Life = field(factory=Life)
+    ingress: tuple[Rule, ...] = ()
+    rules_made: int = 0
 
     @property
     def type(self) -> InstanceType:
@@ -42,6 +57,17 @@ class ContainerRecord:
     def is_running(self) -> bool:
         """Whether SSH in the guest answers, as far as is known."""
         return self.life.status is Status.RUNNING
+
+    @property
+    def https_enabled(self) -> bool:
+        """Whether HTTPS is published."""
+        return any(rule.port == HTTPS_PORT for rule in self.ingress)
+
+    @property
+    def doors(self) -> dict[int, int]:
+        """External port to port in the guest, of all that is to be reachable from outside by plain TCP."""
+        ports = {rule.port: rule.target_port for rule in self.ingress if rule.port != HTTPS_PORT}
+        return {SSH_PORT: SSH_PORT, **ports} if self.ssh_enabled else ports
 
     @property
     def sort_key(self) -> tuple[int, str]:

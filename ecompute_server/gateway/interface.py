@@ -22,6 +22,9 @@ class Gateway(Protocol):
             GatewayError: the port is taken by somebody else, or may not be bound by this user.
         """
 
+    def published(self, container_id: str) -> set[int]:
+        """The ports that a container is listened for now."""
+
     async def withdraw(self, container_id: str, port: int | None = None) -> None:
         """Stop listening on one port, or on all of the container's, and end the connections behind them."""
 

@@ -70,6 +70,10 @@ class TcpGateway:
         self._houses: dict[str, _House] = {}
         self._pass_through: FrontEnd = PassThrough(self._limits)
 
+    def published(self, container_id: str) -> set[int]:
+        house = self._houses.get(container_id)
+        return set(house.doors) if house else set()
+
     async def publish(self, container_id: str, address: str, port: int, target_port: int) -> None:
         house = self._houses.get(container_id)
         door = house.doors.get(port) if house else None

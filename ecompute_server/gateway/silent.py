@@ -6,6 +6,9 @@ from __future__ import annotations
 class SilentGateway:
     """An `ecompute_server.gateway.interface.Gateway`."""
 
+    def published(self, container_id: str) -> set[int]:
+        return set()
+
     async def publish(self, container_id: str, address: str, port: int, target_port: int) -> None:
         pass
 

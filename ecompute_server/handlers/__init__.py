@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from . import containers, feed, sessions, ssh_keys, terminal
+from . import containers, feed, ingress, mounts, sessions, ssh_access, ssh_keys, terminal, tokens
 from .call import Call
 
 Handler = Callable[[Call[Any]], Awaitable[Any]]
@@ -24,8 +24,19 @@ HANDLERS: Mapping[str, Handler] = {
     "ssh_keys.list": ssh_keys.list_,
     "ssh_keys.add": ssh_keys.add,
     "ssh_keys.delete": ssh_keys.delete,
+    "ssh_access.get": ssh_access.get,
+    "ssh_access.set": ssh_access.set_,
+    "ingress.list": ingress.list_,
+    "ingress.add": ingress.add,
+    "ingress.remove": ingress.remove,
+    "mounts.get": mounts.get,
+    "mounts.set": mounts.set_,
     "login": sessions.log_in,
     "session": sessions.get,
+    "logout": sessions.log_out,
+    "tokens.list": tokens.list_,
+    "tokens.create": tokens.create,
+    "tokens.delete": tokens.delete,
 }
 
 CHANNEL_HANDLERS: Mapping[str, Callable[[Call[Any]], Awaitable[Any]]] = {

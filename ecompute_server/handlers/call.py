@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
 
-from attrs import field, frozen
+from attrs import frozen
 
+from ecompute.contract import codec
 from ecompute.contract.catalog import InstanceType
 from ecompute.contract.rules import Bounds
 from ecompute_server.broadcast import Broadcast
@@ -18,9 +19,12 @@ from ecompute_server.core.refusal import not_found
 from ecompute_server.guest.interface import Guests, Login
 from ecompute_server.identity.credentials import Credentials
 from ecompute_server.identity.keyring import Keyring
-from ecompute_server.store.interface import ContainerStore, KeyStore, UserStore
+from ecompute_server.identity.throttle import Throttle
+from ecompute_server.metrics import Metrics
+from ecompute_server.store.interface import ContainerStore, KeyStore, Receipt, ReceiptStore, UserStore
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Addresses(Protocol):
@@ -33,14 +37,42 @@ class Addresses(Protocol):
         """Free an address for others."""
 
 
+class Pinged(Protocol):
+    """What can be asked whether it works."""
+
+    async def ping(self) -> None:
+        """Return when it does; raise whatever says why it does not."""
+
+
+@frozen
+class Written:
+    """An answer that is JSON text already."""
+
+    body: bytes
+
+
+@frozen
+class Repeatable:
+    """What makes a request safe to repeat: its idempotency key, and what was asked under it."""
+
+    path: str
+    key: str
+    asked: str
+
+
 @frozen
 class Services:
     """All that handlers work with. `admit` refuses a type of machine that the host cannot run now."""
 
+    database: Pinged
+    hypervisor: Pinged
+    metrics: Metrics
     containers: ContainerStore
     users: UserStore
     keys: KeyStore
+    receipts: ReceiptStore
     credentials: Credentials
+    throttle: Throttle
     keyring: Keyring
     broadcast: Broadcast
     guests: Guests
@@ -53,20 +85,24 @@ class Services:
     default_image: str
     max_containers_per_user: int
     max_ssh_keys_per_user: int
+    allowed_origins: frozenset[str]
 
 
 @frozen
 class Call(Generic[R]):
     """One request on its way: who asks, for what, about which container.
 
-    `caller` and `container` are there for the rows that have them; `query` holds the last value of each name.
+    `caller` and `container` are there for the rows that have them. `address` is the peer's, as text;
+    `subprotocol` the one that was agreed on, on a WebSocket.
     """
 
     services: Services
     request: R
-    query: Mapping[str, str] = field(factory=dict)
     caller_or_none: Caller | None = None
     container_or_none: ContainerRecord | None = None
+    repeatable: Repeatable | None = None
+    address: str = ""
+    subprotocol: str | None = None
 
     @property
     def caller(self) -> Caller:
@@ -83,3 +119,16 @@ class Call(Generic[R]):
         if self.container_or_none is None:
             raise not_found()
         return self.container_or_none
+
+    def receipt(self, present: Callable[[T], Any]) -> Receipt[T] | None:
+        """What a change must keep with it, for a request that may come again; `present` makes the answer."""
+        if self.repeatable is None:
+            return None
+        return Receipt(
+            user_id=self.caller.user_id,
+            path=self.repeatable.path,
+            key=self.repeatable.key,
+            asked=self.repeatable.asked,
+            created_at=int(self.services.clock()),
+            answer=lambda result: codec.dump_json(codec.unstructure(present(result))),
+        )

@@ -8,23 +8,27 @@ import string
 
 from ecompute.contract import requests as ask
 from ecompute.contract.problems import Code, Fault
-from ecompute.contract.resources import Acknowledgement, Container, ContainerList
+from ecompute.contract.resources import Acknowledgement, Container
+from ecompute_server.core import edits
+from ecompute_server.core.edits import Edited
 from ecompute_server.core.lifecycle import Command
 from ecompute_server.core.record import ContainerRecord
-from ecompute_server.core.refusal import Refusal, invalid, not_found, unavailable
+from ecompute_server.core.refusal import Refusal, invalid, unavailable
 from ecompute_server.gateway.interface import GatewayError
+from ecompute_server.logs import note
 from ecompute_server.store.interface import Duplicate, LimitReached
 
-from .call import Call, Services
+from .call import Call, Services, Written
+from .editing import edit
 
 _ALPHABET = string.ascii_lowercase + string.digits
 _ID_LENGTH = 8
 
 
-async def list_(call: Call[ask.ListContainers]) -> ContainerList:
+async def list_(call: Call[ask.ListContainers]) -> Written:
     services = call.services
     records = services.containers.of_user(call.caller.user_id)
-    return ContainerList(tuple(services.view.container(record) for record in records))
+    return Written(b'{"containers":[%s]}' % b",".join(map(services.view.json, records)))
 
 
 async def create(call: Call[ask.CreateContainer]) -> Container:
@@ -37,7 +41,8 @@ async def create(call: Call[ask.CreateContainer]) -> Container:
         record = _new_record(call, lines)
         try:
             services.admit(record.type)
-            await services.containers.create(record, limit=limit)
+            receipt = call.receipt(services.view.container)
+            await services.containers.create(record, limit=limit, receipt=receipt)
         except Duplicate:
             # 36^8 ids make this next to impossible; the address stays taken, since somebody has it
             continue
@@ -50,11 +55,12 @@ async def create(call: Call[ask.CreateContainer]) -> Container:
         except BaseException:
             services.addresses.give_back(record.external_ip)
             raise
+        note(container=record.id)
         return services.view.container(record)
 
 
-async def get(call: Call[ask.GetContainer]) -> Container:
-    return call.services.view.container(call.container)
+async def get(call: Call[ask.GetContainer]) -> Written:
+    return Written(call.services.view.json(call.container))
 
 
 async def delete(call: Call[ask.DeleteContainer]) -> Acknowledgement:
@@ -63,6 +69,7 @@ async def delete(call: Call[ask.DeleteContainer]) -> Acknowledgement:
 
 
 async def start(call: Call[ask.StartContainer]) -> Container:
+    call.services.admit(call.container.type)
     return await _command(call, Command.START)
 
 
@@ -71,15 +78,12 @@ async def stop(call: Call[ask.StopContainer]) -> Container:
 
 
 async def _command(
-    call: Call[ask.DeleteContainer] | Call[ask.StartContainer] | Call[ask.StopContainer], command: Command
+    call: Call[ask.DeleteContainer] | Call[ask.StartContainer] | Call[ask.StopContainer], order: Command
 ) -> Container:
-    if command is Command.START:
-        call.services.admit(call.container.type)
-    after = await call.services.containers.apply(call.container.id, command)
-    # another request may have deleted it meanwhile
-    if after is None or (after.life.deleted and command is not Command.DELETE):
-        raise not_found()
-    return call.services.view.container(after)
+    def present(edited: Edited[None]) -> Container:
+        return call.services.view.container(edited.record)
+
+    return present(await edit(call, lambda record: edits.command(record, order), present))
 
 
 def _authorized_keys(call: Call[ask.CreateContainer]) -> tuple[str, ...]:

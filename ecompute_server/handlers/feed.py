@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from ecompute.contract import requests as ask
-from ecompute_server.http.sockets import Socket
+from ecompute_server.http.sockets import Socket, SocketClosed
 
 from .call import Call
 
 
 async def open_(call: Call[ask.OpenEvents]) -> Callable[[Socket], Awaitable[None]]:
+    broadcast, user_id = call.services.broadcast, call.caller.user_id
+
     async def converse(socket: Socket) -> None:
-        subscription = call.services.broadcast.subscribe(call.caller.user_id)
-        leaving = asyncio.create_task(_until_left(socket))
+        subscription = broadcast.subscribe(user_id, socket.offer)
+        hearing = asyncio.create_task(_hear(socket))
         try:
-            while True:
-                message = asyncio.create_task(subscription.next())
-                await asyncio.wait({message, leaving}, return_when=asyncio.FIRST_COMPLETED)
-                if leaving.done():
-                    message.cancel()
-                    return
-                await socket.send(message.result())
+            async with socket.conversation():
+                while True:
+                    await socket.send(await subscription.next())
         finally:
-            leaving.cancel()
-            call.services.broadcast.unsubscribe(subscription)
+            hearing.cancel()
+            broadcast.unsubscribe(subscription)
 
     return converse
 
 
-async def _until_left(socket: Socket) -> None:
-    # the feed has nothing to hear: what a client sends is read and dropped, so that pings and closing work
-    while await socket.receive() is not None:
-        pass
+async def _hear(socket: Socket) -> None:
+    # the feed has nothing to hear: what a client sends is read and dropped, so that pings and closing work;
+    # that it left ends the conversation
+    with suppress(SocketClosed):
+        while True:
+            await socket.receive()

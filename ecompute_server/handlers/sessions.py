@@ -1,23 +1,39 @@
-"""Logging in, and who a credential belongs to."""
+"""Logging in and out, and who a credential belongs to."""
 
 from __future__ import annotations
 
 from ecompute.contract import requests as ask
 from ecompute.contract.problems import Code
-from ecompute.contract.resources import Session
+from ecompute.contract.resources import Acknowledgement, Session
 from ecompute_server.core.refusal import Refusal
 from ecompute_server.identity.accounts import log_in as find_account
+from ecompute_server.identity.throttle import address_key
+from ecompute_server.logs import note
 from ecompute_server.store.interface import User
 
 from .call import Call
 
 
 async def log_in(call: Call[ask.LogIn]) -> Session:
-    services = call.services
-    user = await find_account(services.users, call.request.username, call.request.password)
+    services, username = call.services, call.request.username
+    attempt = services.throttle.begin(f"user {username[:100]}", f"address {address_key(call.address)}")
+    if isinstance(attempt, int):
+        raise Refusal(
+            Code.RATE_LIMITED,
+            "There were too many tries to log in; wait as long as Retry-After says.",
+            headers={"Retry-After": str(attempt)},
+        )
+    user = await find_account(services.users, username, call.request.password)
     if user is None:
         raise Refusal(Code.UNAUTHENTICATED, "The user name or the password is wrong.")
+    attempt.succeeded()
+    note(user=user.id)
     return _present(user, services.credentials.mint_session(user, services.clock()))
+
+
+async def log_out(call: Call[ask.LogOut]) -> Acknowledgement:
+    await call.services.credentials.end_session(call.caller, call.services.clock())
+    return Acknowledgement("ok")
 
 
 async def get(call: Call[ask.GetSession]) -> Session:

@@ -31,6 +31,7 @@ async def add(call: Call[ask.AddSSHKey]) -> SSHKey:
             fingerprint=PublicKey.parse(call.request.public_key).fingerprint,
             created_at=int(services.clock()),
             limit=limit,
+            receipt=call.receipt(_present),
         )
     except Duplicate:
         raise Refusal(Code.CONFLICT, "You have registered this SSH key already.") from None

@@ -1,88 +1,72 @@
-"""The terminal WebSocket: a shell on a pseudo-terminal in the guest, bytes both ways."""
+"""The terminal WebSocket: a shell on a pseudo-terminal in the guest, or by `ecompute.exec.v1` one command."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from ecompute.contract import catalog
 from ecompute.contract import requests as ask
-from ecompute.contract.problems import Code, Fault
-from ecompute_server.core.refusal import Refusal, invalid, unavailable
-from ecompute_server.guest.interface import GuestError, GuestLost, GuestProcess, Terminal
-from ecompute_server.http.sockets import CloseCode, Socket
+from ecompute.contract.messages import Resize
+from ecompute.contract.problems import Code
+from ecompute_server.core.refusal import Refusal, unavailable
+from ecompute_server.guest.interface import GuestError, Stream, Terminal
+from ecompute_server.http.sockets import Socket
 
+from . import exec
 from .call import Call
+from .relay import Dialect, control, relay
 
 
 async def open_(call: Call[ask.OpenTerminal]) -> Callable[[Socket], Awaitable[None]]:
     container = call.container
-    terminal = _terminal(call)
+    rows, cols = call.request.rows, call.request.cols
+    assert rows is not None
+    assert cols is not None
+    terminal = Terminal(rows, cols, catalog.TERMINAL_TYPE)
     if not container.is_running:
         raise Refusal(Code.NOT_RUNNING, "Only a running container has a terminal.")
+    guests, login = call.services.guests, call.services.login(container)
+    if call.subprotocol == catalog.EXEC_PROTOCOL:
+        return exec.conversation(guests, login, terminal)
     try:
-        process = await call.services.guests.open(
-            call.services.login(container), command=None, terminal=terminal
-        )
+        process = await guests.open(login, command=None, terminal=terminal)
     except GuestError as error:
         raise unavailable(f"The container's shell could not be opened: {error}") from error
+    dialect: Dialect = Controlled() if call.subprotocol == catalog.TERMINAL_PROTOCOL else Plain()
 
     async def converse(socket: Socket) -> None:
         try:
-            await _relay(process, socket)
+            async with socket.conversation():
+                farewell = await relay(process, socket, dialect)
+            await socket.close(farewell.code, farewell.reason)
         finally:
             await process.close()
 
     return converse
 
 
-async def _relay(process: GuestProcess, socket: Socket) -> None:
-    output = asyncio.create_task(_output(process, socket))
-    input_ = asyncio.create_task(_input(process, socket))
-    try:
-        await asyncio.wait({output, input_}, return_when=asyncio.FIRST_COMPLETED)
-        # a client that hangs up ends the shell; a shell that ends says goodbye itself
-        if output.done():
-            await socket.close(output.result())
-    finally:
-        for task in (output, input_):
-            task.cancel()
-        await asyncio.gather(output, input_, return_exceptions=True)
+class Plain:
+    """Without a subprotocol every frame is input."""
+
+    tells_exit = False
+
+    def read(self, message: str | bytes) -> bytes:
+        return message.encode() if isinstance(message, str) else message
+
+    def write(self, stream: Stream, data: bytes) -> list[bytes]:
+        return [data]
 
 
-async def _output(process: GuestProcess, socket: Socket) -> CloseCode:
-    try:
-        while (piece := await process.read()) is not None:
-            await socket.send(piece[1])
-    except GuestLost:
-        return CloseCode.GUEST_LOST
-    return CloseCode.NORMAL
+class Controlled:
+    """`ecompute.terminal.v1`: binary frames are input, texts are control messages."""
 
+    tells_exit = True
 
-async def _input(process: GuestProcess, socket: Socket) -> None:
-    while (message := await socket.receive()) is not None:
-        try:
-            await process.write(message.encode() if isinstance(message, str) else message)
-        except GuestLost:
-            # what the shell still had to say is on its way; the output side ends the conversation
-            await asyncio.Event().wait()
+    def read(self, message: str | bytes) -> bytes | Resize | None:
+        if isinstance(message, bytes):
+            return message
+        meaning = control(message)
+        return meaning if isinstance(meaning, Resize) else None
 
-
-def _terminal(call: Call[ask.OpenTerminal]) -> Terminal:
-    faults: list[Fault] = []
-    rows = _size(call, "rows", catalog.TERMINAL_ROWS, faults)
-    cols = _size(call, "cols", catalog.TERMINAL_COLS, faults)
-    if faults:
-        raise invalid(tuple(faults))
-    return Terminal(rows, cols, catalog.TERMINAL_TYPE)
-
-
-def _size(call: Call[ask.OpenTerminal], name: str, default: int, faults: list[Fault]) -> int:
-    text = call.query.get(name)
-    if text is None:
-        return default
-    allowed = catalog.TERMINAL_SIZE
-    if text.isascii() and text.isdecimal() and len(text) <= 4 and int(text) in allowed:
-        return int(text)
-    faults.append(Fault(name, f"must be an integer from {allowed[0]} to {allowed[-1]}"))
-    return default
+    def write(self, stream: Stream, data: bytes) -> list[bytes]:
+        return [data]

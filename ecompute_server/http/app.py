@@ -1,4 +1,4 @@
-"""The ASGI application: routes and authorises every request from the contract's table, before any handler.
+"""The ASGI application: routes every request by the contract's table, and answers whatever comes of it.
 
 The order of the checks is the contract's: path and method, credential, scope, the container in the path,
 the body.
@@ -8,40 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from ecompute.contract import codec, requests
-from ecompute.contract.endpoint import Auth, Channel, Endpoint, path_parameters
+from ecompute.contract import codec
+from ecompute.contract.endpoint import Channel, Endpoint
 from ecompute.contract.endpoints import CHANNELS, ENDPOINTS
 from ecompute.contract.problems import Code, InvalidFields
-from ecompute_server.core.access import Caller, missing
+from ecompute_server.core.access import Caller
 from ecompute_server.core.record import ContainerRecord
 from ecompute_server.core.refusal import Refusal, invalid, not_found, unavailable
 from ecompute_server.handlers import CHANNEL_HANDLERS, HANDLERS
 from ecompute_server.handlers.call import Call, Services
-from ecompute_server.logs import get_logger
+from ecompute_server.logs import RequestContext, current_request, get_logger, request_ended
 from ecompute_server.store.interface import StoreUnavailable
 
-from . import responses
-from .reading import bearer, json_body, read_body
+from . import idempotency, responses
+from .conversations import Conversations
+from .cors import Origins
+from .gate import Row, authorise, container_of, credential_of
+from .operations import Operations, Readiness
+from .pages import description_routes
+from .reading import json_body, read_body
 from .sockets import CloseCode, Socket, SocketClosed
 
 MAX_HEADER_BYTES = 32 * 1024
-DRAIN_SECONDS = 5.0
 
 _log = get_logger(__name__)
-
-Row = Endpoint[Any, Any] | Channel[Any, Any]
-_CHANNEL_REQUESTS = {"events": requests.OpenEvents, "terminal": requests.OpenTerminal}
 
 
 class Api:
@@ -49,40 +50,58 @@ class Api:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._sockets: set[Socket] = set()
+        self._origins = Origins(services.allowed_origins)
+        self._repeats = idempotency.Repeats()
+        self._conversations = Conversations(self._is_valid)
+        services.credentials.on_revoked(self._conversations.check)
         self._draining = False
+        self._operations = Operations(
+            readiness=Readiness(database=services.database, hypervisor=services.hypervisor),
+            exposition=services.metrics.exposition,
+            draining=lambda: self._draining,
+        )
+        self._open_paths = frozenset(route.path for route in self._operations.routes())
         self._router = Router(routes=self._routes(), redirect_slashes=False, default=self._unknown)
 
     def _routes(self) -> list[Route | WebSocketRoute]:
         by_path: dict[str, dict[str, Endpoint[Any, Any]]] = defaultdict(dict)
         for row in ENDPOINTS:
             by_path[row.path][row.method] = row
-        routes: list[Route | WebSocketRoute] = []
+        # the router tries them one after another, so the most asked come first
+        routes: list[Route | WebSocketRoute] = [
+            Route(path, self._endpoint(rows)) for path, rows in by_path.items()
+        ]
         for channel in CHANNELS:
             opener = self._channel(channel)
             routes += [WebSocketRoute(channel.path, opener), Route(channel.path, self._not_upgraded(channel))]
-        for path, rows in by_path.items():
-            routes.append(Route(path, self._endpoint(rows)))
-        return routes
+        return [*routes, *self._operations.routes(), *description_routes(self._services.bounds)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
         request_id = secrets.token_hex(8)
-        if scope["type"] == "websocket":
+        is_websocket = scope["type"] == "websocket"
+        if is_websocket:
             # the query may hold a credential; the HTTP server logs its own scope, so it leaves that one
             seen, scope = scope, dict(scope)
             seen["query_string"] = b""
+        everywhere = [
+            (b"x-request-id", request_id.encode()),
+            idempotency.SUPPORTED,
+            *self._origins.headers(scope["headers"]),
+        ]
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"] in (
-                "http.response.start",
-                "websocket.accept",
-                "websocket.http.response.start",
-            ):
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+        async def send_with_headers(message: Message) -> None:
+            status = _status(message)
+            if status is not None:
+                message["headers"] = [*message.get("headers", ()), *everywhere]
+                method = "GET" if is_websocket else scope["method"]
+                seconds = time.perf_counter() - started
+                self._services.metrics.request(context.row, method, status, seconds)
+                request_ended(_log, context.row, method, status, seconds)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request=request_id):
-            await self._answer(scope, receive, send_with_id)
+        with RequestContext(request_id) as context:
+            await self._answer(scope, receive, send_with_headers)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -110,20 +129,30 @@ class Api:
                 raise
             answer = responses.error(_going_away())
         except Exception:
-            _log.exception("a request failed", path=scope.get("path"))
+            _log.exception("a request failed")
             answer = responses.error(Refusal(Code.INTERNAL, "Something went wrong on the server's side."))
         if started:
             raise RuntimeError("an error came after the answer had begun")
         if scope["type"] == "websocket":
+            # the connection ends with a refused upgrade; a client must not keep it for its next request
+            answer.headers["Connection"] = "close"
             await WebSocket(scope, receive, send).send_denial_response(answer)
         else:
             await answer(scope, receive, send)
 
     def _admit(self, scope: Scope) -> None:
-        if self._draining:
+        if self._draining and scope["path"] not in self._open_paths:
             raise _going_away()
+        # routing takes a line break at a path's end for the end of the path
+        if not scope["path"].isprintable():
+            raise not_found()
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
             message = f"The headers are larger than {MAX_HEADER_BYTES} bytes."
+            raise Refusal(Code.INVALID_REQUEST, message, headers={"Connection": "close"})
+        names = [name for name, _ in scope["headers"]]
+        if b"transfer-encoding" in names and b"content-length" in names:
+            # two parties on the way may each believe another one of them (RFC 9112 §6.3)
+            message = "A body has a length or comes in chunks, not both."
             raise Refusal(Code.INVALID_REQUEST, message, headers={"Connection": "close"})
 
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,55 +167,68 @@ class Api:
             request = Request(scope, receive)
             method = "GET" if request.method == "HEAD" else request.method
             row = rows.get(method)
-            if row is None:
+            answer = (
+                await self._call(row, request) if row else self._origins.preflight(request.headers, allowed)
+            )
+            if answer is None:
                 raise _wrong_method(allowed)
-            answer = await self._call(row, request)
             await answer(scope, receive, send)
 
         return _Asgi(serve)
 
     async def _call(self, row: Endpoint[Any, Any], request: Request) -> Response:
-        caller = self._authorise(row, request)
+        services = self._services
+        caller = self._caller(row, request)
         container = self._container(row, request, caller)
         body = await read_body(request) if request.method not in ("GET", "HEAD", "DELETE") else b""
         decoded = json_body(body) if row.has_body else {}
-        asked = codec.read_request(row.request, request.path_params, decoded, self._services.bounds)
-        call = Call(self._services, asked, {}, caller, container)
-        return responses.success(await HANDLERS[row.name](call))
+        asked = codec.read_request(row.request, request.path_params, decoded, services.bounds)
+        address = request.client.host if request.client else ""
+        call = Call(services, asked, caller, container, address=address)
+        handle = HANDLERS[row.name]
+        repeatable = idempotency.repeatable(row, request, body, decoded)
+        if repeatable is not None:
+            return await self._repeats.answer(call, handle, repeatable)
+        return responses.success(await handle(call))
 
     # --- WebSocket rows ---------------------------------------------------------------------------
 
     def _channel(self, row: Channel[Any, Any]) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             websocket = WebSocket(scope, receive, send)
-            call = self._opening(row, websocket)
+            offered = scope.get("subprotocols", ())
+            chosen = next((name for name in offered if name in row.subprotocols), None)
+            call = self._opening(row, websocket, chosen)
             converse = await CHANNEL_HANDLERS[row.name](call)
-            await websocket.accept()
             socket = Socket(websocket)
-            self._sockets.add(socket)
-            try:
-                await converse(socket)
-            except SocketClosed:
-                return
-            except Exception:
-                _log.exception("a conversation failed", channel=row.name)
-                await socket.close(CloseCode.GUEST_LOST)
-            finally:
-                self._sockets.discard(socket)
-                await socket.close(CloseCode.NORMAL)
+            await socket.accept(chosen)
+            metrics = self._services.metrics
+            with self._conversations.open(socket, credential_of(row, websocket)):
+                metrics.socket_opened(row.name)
+                try:
+                    await converse(socket)
+                except SocketClosed:
+                    return
+                except Exception:
+                    _log.exception("a conversation failed")
+                    await socket.close(CloseCode.GUEST_LOST)
+                finally:
+                    metrics.socket_closed(row.name)
+                    await socket.close(CloseCode.NORMAL)
 
         return _Asgi(serve)
 
-    def _opening(self, row: Channel[Any, Any], connection: HTTPConnection) -> Call[Any]:
-        caller = self._authorise(row, connection)
-        origin = connection.headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != connection.headers.get("host"):
+    def _opening(
+        self, row: Channel[Any, Any], connection: HTTPConnection, subprotocol: str | None = None
+    ) -> Call[Any]:
+        services, headers = self._services, connection.headers
+        caller = self._caller(row, connection)
+        if not self._origins.may_open(headers.get("origin"), headers.get("host")):
             raise Refusal(Code.FORBIDDEN, "A page of another origin may not open this.")
         container = self._container(row, connection, caller)
-        asked: Any = codec.read_request(
-            _CHANNEL_REQUESTS[row.name], connection.path_params, {}, self._services.bounds
-        )
-        return Call(self._services, asked, dict(connection.query_params), caller, container)
+        query = dict(connection.query_params)
+        asked: Any = codec.read_request(row.request, connection.path_params, {}, services.bounds, query)
+        return Call(services, asked, caller, container, subprotocol=subprotocol)
 
     def _not_upgraded(self, row: Channel[Any, Any]) -> ASGIApp:
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -203,47 +245,44 @@ class Api:
         self._draining = True
 
     async def drain(self) -> None:
-        """Take no new work and say goodbye on every WebSocket.
-
-        Takes at most some seconds: who does not read is left to whoever closes the connections then.
-        """
+        """Take no new work, and say goodbye on every WebSocket, which takes at most some seconds."""
         self.take_no_more()
-        goodbyes = [asyncio.create_task(socket.close(CloseCode.GOING_AWAY)) for socket in self._sockets]
-        if goodbyes:
-            _, late = await asyncio.wait(goodbyes, timeout=DRAIN_SECONDS)
-            for goodbye in late:
-                goodbye.cancel()
+        await self._conversations.drain()
+        await self._operations.close()
 
-    # --- what every row checks --------------------------------------------------------------------
-
-    def _authorise(self, row: Row, connection: HTTPConnection) -> Caller | None:
-        if row.auth is Auth.NONE:
-            return None
-        credential = bearer(connection, query_allowed=isinstance(row, Channel))
-        if credential is None:
-            raise Refusal(Code.UNAUTHENTICATED, "A credential is needed: Authorization: Bearer TOKEN.")
-        caller = self._services.credentials.check(credential, self._services.clock())
-        if caller is None:
-            raise Refusal(Code.UNAUTHENTICATED, "The credential is malformed, expired or revoked.")
-        id_ = connection.path_params.get("id")
-        needed = missing(caller, auth=row.auth, scope=row.scope, action=row.action, id=id_)
-        if needed is not None:
-            raise Refusal(
-                Code.FORBIDDEN,
-                "The token does not allow this; see `needed` for the scope and action that it lacks.",
-                needed=needed,
-            )
+    def _caller(self, row: Row, connection: HTTPConnection) -> Caller | None:
+        context = _context()
+        context.row = row.name
+        caller = authorise(self._services, row, connection)
+        context.user = caller.user_id if caller else ""
         return caller
 
     def _container(
         self, row: Row, connection: HTTPConnection, caller: Caller | None
     ) -> ContainerRecord | None:
-        if not (row.scope or "").endswith(".containers.<id>") or "id" not in path_parameters(row.path):
+        container = container_of(self._services, row, connection, caller)
+        _context().container = container.id if container else ""
+        return container
+
+    def _is_valid(self, credential: str) -> bool:
+        return self._services.credentials.check(credential, self._services.clock()) is not None
+
+
+def _context() -> RequestContext:
+    context = current_request()
+    assert context is not None, "a request is served outside of its context"
+    return context
+
+
+def _status(message: Message) -> int | None:
+    """The status that a message begins an answer with, or None for the others."""
+    match message["type"]:
+        case "http.response.start" | "websocket.http.response.start":
+            return int(message["status"])
+        case "websocket.accept":
+            return 101
+        case _:
             return None
-        record = self._services.containers.get(connection.path_params["id"])
-        if record is None or caller is None or record.user_id != caller.user_id or record.life.deleted:
-            raise not_found()
-        return record
 
 
 class _Asgi:

@@ -10,11 +10,11 @@ import asyncio
 import secrets
 import socket
 import struct
+from functools import partial
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto import events
 from wsproto.utilities import RemoteProtocolError
 
@@ -22,10 +22,15 @@ from ecompute.contract import codec
 from ecompute.contract.problems import Code
 from ecompute_server.core.refusal import Refusal
 
+from .departures import Departures
+from .websockets import FAREWELL_SECONDS, MessageProtocol
+
 HEAD_SECONDS = 20.0
 """Time in which the head of a request must arrive."""
+PROBE_SECONDS = 1.0
+"""How often a WebSocket peer is asked for a sign of life while nothing is read from it."""
 UNREAD_SECONDS = 60.0
-"""Time after which a WebSocket peer that reads nothing is dropped."""
+"""Time after which a WebSocket peer that reads nothing is dropped, or one whose host is gone."""
 
 
 def _malformed(status: int = 400) -> tuple[list[tuple[bytes, bytes]], bytes]:
@@ -95,31 +100,55 @@ class HttpProtocol(H11Protocol):
             self._head_timer = None
 
 
-class WebSocketProtocol(WSProtocol):
-    """WebSockets whose peers must read."""
+class WebSocketProtocol(MessageProtocol):
+    """A WebSocket whose peer must read, and whose end is noticed although nothing is read from it."""
 
     _unread_timer: asyncio.TimerHandle | None = None
+    _probe_timer: asyncio.TimerHandle | None = None
+    _watched: int | None = None
+    _peer_left = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        link = transport.get_extra_info("socket")
+        # a host that vanished answers no pings; the kernel would go on for a quarter of an hour (tcp(7))
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNREAD_SECONDS * 1000))
+        self._watched = link.fileno()
+        Departures.of(self.loop).watch(self._watched, self._hung_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._was_read()
+        if self._watched is not None:
+            Departures.of(self.loop).forget(self._watched)
+        self._stop_unread_timer()
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        self.tell_lost()
+        self._limit_the_rest()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._unread_timer is None:
-            self._unread_timer = self.loop.call_later(UNREAD_SECONDS, _reset, self.transport)
+        self._limit_the_rest()
 
     def resume_writing(self) -> None:
-        self._was_read()
+        if not self.transport.is_closing():
+            self._stop_unread_timer()
         super().resume_writing()
-
-    def keepalive_timeout(self) -> None:
-        super().keepalive_timeout()
-        self._leave()
 
     def shutdown(self) -> None:
         super().shutdown()
-        self._leave()
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(FAREWELL_SECONDS, partial(self.give_up, patient=False))
+
+    def give_up(self, *, patient: bool) -> None:
+        # close() waits for what is not sent yet, and a peer that does not read would keep it waiting for ever
+        self.transport.close()
+        if patient:
+            self._limit_the_rest()
+        elif self.transport.get_write_buffer_size():
+            _reset(self.transport)
 
     def data_received(self, data: bytes) -> None:
         if self.handshake_complete:
@@ -140,12 +169,31 @@ class WebSocketProtocol(WSProtocol):
         self.transport.write(self.conn.send(answer) + self.conn.send(events.RejectData(data=body)))
         self.transport.close()
 
-    def _leave(self) -> None:
-        # close() waits for what is not sent yet, and a peer that does not read would keep it waiting for ever
-        if self.transport.get_write_buffer_size():
-            _reset(self.transport)
+    def _pause(self) -> None:
+        super()._pause()
+        if self._peer_left:
+            self.tell_lost()
+        elif self._probe_timer is None:
+            self._probe_timer = self.loop.call_later(PROBE_SECONDS, self._probe)
 
-    def _was_read(self) -> None:
+    def _probe(self) -> None:
+        self._probe_timer = None
+        if self.read_paused and self.handshake_complete:
+            # of a peer that hung up, the end lies behind what it sent; only to new data its host answers that
+            # nobody is there any more
+            self.ping()
+            self._probe_timer = self.loop.call_later(PROBE_SECONDS, self._probe)
+
+    def _hung_up(self) -> None:
+        self._peer_left = True
+        if self.read_paused:
+            self.tell_lost()
+
+    def _limit_the_rest(self) -> None:
+        if self._unread_timer is None and self.transport.get_write_buffer_size():
+            self._unread_timer = self.loop.call_later(UNREAD_SECONDS, _reset, self.transport)
+
+    def _stop_unread_timer(self) -> None:
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None

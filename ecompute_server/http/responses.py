@@ -9,11 +9,19 @@ from starlette.responses import Response
 from ecompute.contract import codec
 from ecompute.contract.problems import Code
 from ecompute_server.core.refusal import Refusal
+from ecompute_server.handlers.call import Written
 
 
 def success(resource: Any) -> Response:
-    """A resource as a 200 answer."""
-    return _json(200, codec.dump_json(codec.unstructure(resource)), {})
+    """What a handler gave as a 200 answer."""
+    if isinstance(resource, Written):
+        return success_of(resource.body)
+    return success_of(codec.dump_json(codec.unstructure(resource)))
+
+
+def success_of(body: bytes) -> Response:
+    """A JSON body as a 200 answer."""
+    return _json(200, body, {})
 
 
 def error(refusal: Refusal) -> Response:

@@ -75,6 +75,8 @@ def keep_memory_small() -> None:
 def give_memory_back() -> None:
     """Return to the system what starting took and serving does not need; some MB."""
     gc.collect()
+    # what is there now stays: looking at it again and again would only take time
+    gc.freeze()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -264,6 +264,30 @@ async def check_a_second_driver_is_kept_from_the_machines(bench: Bench) -> None:
         assert list(await hypervisor.machines()) == []
 
 
+async def check_a_ping_is_answered_between_open_and_close(bench: Bench) -> None:
+    hypervisor = bench.make()
+    with raises(HypervisorError):
+        await hypervisor.ping()
+    await hypervisor.open(Facts(bench.deadline))
+    try:
+        await hypervisor.ping()
+    finally:
+        await hypervisor.close()
+    with raises(HypervisorError):
+        await hypervisor.ping()
+
+
+async def check_a_ping_is_answered_while_a_machine_starts(bench: Bench) -> None:
+    async with opened(bench) as (hypervisor, facts):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(hypervisor.start(bench.spec(FIRST, 1)))
+            async with asyncio.timeout(bench.deadline):
+                while FactKind.STARTED not in facts.kinds(FIRST, 1):
+                    await hypervisor.ping()
+                    await asyncio.sleep(0)
+        await hypervisor.delete(FIRST)
+
+
 async def check_a_close_may_come_twice_and_without_an_open(bench: Bench) -> None:
     await bench.make().close()
     hypervisor = bench.make()
@@ -283,10 +307,12 @@ async def check_a_probe_before_the_open_finds_nothing_to_mend(bench: Bench) -> N
 CHECKS: tuple[Check, ...] = (
     check_a_probe_before_the_open_finds_nothing_to_mend,
     check_a_close_may_come_twice_and_without_an_open,
+    check_a_ping_is_answered_between_open_and_close,
     check_what_does_not_exist_can_be_stopped_and_deleted,
     check_a_container_without_a_machine_cannot_be_connected_to,
     check_a_second_driver_is_kept_from_the_machines,
     check_a_start_tells_started_before_it_returns_and_then_ready,
+    check_a_ping_is_answered_while_a_machine_starts,
     check_a_second_start_of_a_generation_changes_nothing_and_tells_all_again,
     check_a_later_generation_replaces_the_earlier_one_quietly,
     check_machines_of_several_containers_run_side_by_side,

@@ -184,5 +184,13 @@ class Hypervisor(Protocol):
         `start`.
         """
 
+    async def ping(self) -> None:
+        """Return when the hypervisor has answered a small question, which does not wait for a start, a stop
+        or a delete that is under way.
+
+        Raises:
+            HypervisorError: the driver is not open, or the hypervisor is gone.
+        """
+
     async def probe(self) -> Sequence[Finding]:
         """Look at what this hypervisor needs on this host. Works before `open`; changes nothing."""

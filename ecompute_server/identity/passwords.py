@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from argon2 import PasswordHasher
@@ -18,7 +19,7 @@ def hash_password(password: str) -> str:
 
 async def verify_password(password_hash: str | None, password: str) -> bool:
     """Whether the password fits. Takes the same time when there is no hash to compare with (unknown user)."""
-    return await asyncio.to_thread(_verify, password_hash, password)
+    return await asyncio.get_running_loop().run_in_executor(_threads(), _verify, password_hash, password)
 
 
 def _verify(password_hash: str | None, password: str) -> bool:
@@ -27,6 +28,12 @@ def _verify(password_hash: str | None, password: str) -> bool:
     except (Argon2Error, InvalidHashError):
         return False
     return fits and password_hash is not None
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    # each hash takes 64 MB for as long as it is made, so only few may be made at once
+    return ThreadPoolExecutor(max_workers=2, thread_name_prefix="password")
 
 
 @cache

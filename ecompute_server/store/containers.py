@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, TypeVar
 
+from attrs import astuple
 from sqlite_utils import Database
 
 from ecompute.contract.catalog import Status
-from ecompute_server.core.lifecycle import BIRTH, EffectKind, Event, Life, step
-from ecompute_server.core.record import ContainerRecord
+from ecompute_server.core.edits import Edited
+from ecompute_server.core.lifecycle import BIRTH, EffectKind, Life, Observation, step
+from ecompute_server.core.record import ContainerRecord, Rule
 
 from .database import SqliteFile, insert
-from .interface import Change, Duplicate, Effect, LimitReached, Listener
+from .interface import Change, Duplicate, Effect, LimitReached, Listener, Receipt
+from .receipts import keep
+
+T = TypeVar("T")
 
 
 class SqliteContainers:
@@ -40,7 +45,9 @@ class SqliteContainers:
     def all(self) -> Collection[ContainerRecord]:
         return self._records.values()
 
-    async def create(self, record: ContainerRecord, *, limit: int) -> None:
+    async def create(
+        self, record: ContainerRecord, *, limit: int, receipt: Receipt[ContainerRecord] | None = None
+    ) -> None:
         def change(db: Database) -> Change:
             table = db.table("containers")
             if table.count_where("user_id = ? AND deleted = 0", [record.user_id]) >= limit:
@@ -48,24 +55,42 @@ class SqliteContainers:
             if table.count_where("id = ? OR external_ip = ?", [record.id, record.external_ip]):
                 raise Duplicate
             table.insert(_to_row(record))
+            keep(db, receipt, record)
             return Change(None, record, _journal(db, record, BIRTH.effects))
 
         await self._file.write(change, self._committed)
 
-    async def apply(self, container_id: str, event: Event) -> ContainerRecord | None:
+    async def observe(self, container_id: str, seen: Observation) -> ContainerRecord | None:
         def change(db: Database) -> Change | None:
-            row = next(iter(db.query("SELECT * FROM containers WHERE id = ?", [container_id])), None)
-            if row is None:
+            before = _find(db, container_id)
+            if before is None:
                 return None
-            before = _from_row(row)
-            taken = step(before.life, event)
-            after = before.with_life(taken.life)
-            if after != before:
-                db.table("containers").update(container_id, _life_row(taken.life))
-            return Change(before, after, _journal(db, after, taken.effects))
+            taken = step(before.life, seen)
+            return _replace(db, before, before.with_life(taken.life), taken.effects)
 
         result = await self._file.write(change, self._committed)
         return result.after if result else None
+
+    async def edit(
+        self,
+        container_id: str,
+        change: Callable[[ContainerRecord], Edited[T]],
+        *,
+        receipt: Receipt[Edited[T]] | None = None,
+    ) -> Edited[T] | None:
+        def write(db: Database) -> tuple[Change, Edited[T]] | None:
+            before = _find(db, container_id)
+            if before is None or before.life.deleted:
+                return None
+            edited = change(before)
+            keep(db, receipt, edited)
+            return _replace(db, before, edited.record, edited.effects), edited
+
+        def committed(written: tuple[Change, Edited[T]] | None) -> None:
+            self._committed(written[0] if written else None)
+
+        written = await self._file.write(write, committed)
+        return written[1] if written else None
 
     async def strike(self, effect: Effect) -> None:
         await self._file.write(lambda db: db.conn.execute("DELETE FROM effects WHERE id = ?", [effect.id]))
@@ -73,9 +98,9 @@ class SqliteContainers:
     async def purge(self, container_id: str) -> None:
         def change(db: Database) -> Change | None:
             db.conn.execute("DELETE FROM effects WHERE container_id = ?", [container_id])
-            row = next(iter(db.query("SELECT * FROM containers WHERE id = ?", [container_id])), None)
+            record = _find(db, container_id)
             db.conn.execute("DELETE FROM containers WHERE id = ?", [container_id])
-            return Change(_from_row(row), None) if row else None
+            return Change(record, None) if record else None
 
         await self._file.write(change, self._committed)
 
@@ -109,6 +134,20 @@ class SqliteContainers:
             self._by_user.pop(record.user_id, None)
 
 
+def _find(db: Database, container_id: str) -> ContainerRecord | None:
+    row = next(iter(db.query("SELECT * FROM containers WHERE id = ?", [container_id])), None)
+    return None if row is None else _from_row(row)
+
+
+def _replace(
+    db: Database, before: ContainerRecord, after: ContainerRecord, effects: Iterable[EffectKind]
+) -> Change:
+    old, new = _to_row(before), _to_row(after)
+    if changed := {name: value for name, value in new.items() if value != old[name]}:
+        db.table("containers").update(after.id, changed)
+    return Change(before, after, _journal(db, after, effects))
+
+
 def _journal(db: Database, record: ContainerRecord, kinds: Iterable[EffectKind]) -> tuple[Effect, ...]:
     effects = []
     for kind in kinds:
@@ -116,15 +155,6 @@ def _journal(db: Database, record: ContainerRecord, kinds: Iterable[EffectKind])
         id_ = insert(db, "effects", values)
         effects.append(Effect(id_, record.id, record.life.generation, kind))
     return tuple(effects)
-
-
-def _life_row(life: Life) -> dict[str, Any]:
-    return {
-        "status": str(life.status),
-        "generation": life.generation,
-        "reason": life.reason,
-        "deleted": int(life.deleted),
-    }
 
 
 def _to_row(record: ContainerRecord) -> dict[str, Any]:
@@ -142,7 +172,12 @@ def _to_row(record: ContainerRecord) -> dict[str, Any]:
         "external_ip": record.external_ip,
         "ssh_host_key": record.ssh_host_key,
         "image": record.image,
-        **_life_row(record.life),
+        "status": str(record.life.status),
+        "generation": record.life.generation,
+        "reason": record.life.reason,
+        "deleted": int(record.life.deleted),
+        "ingress": json.dumps([astuple(rule) for rule in record.ingress]),
+        "rules_made": record.rules_made,
     }
 
 
@@ -162,4 +197,6 @@ def _from_row(row: dict[str, Any]) -> ContainerRecord:
         ssh_host_key=row["ssh_host_key"],
         image=row["image"],
         life=Life(Status(row["status"]), row["generation"], row["reason"], bool(row["deleted"])),
+        ingress=tuple(Rule(*values) for values in json.loads(row["ingress"])),
+        rules_made=row["rules_made"],
     )

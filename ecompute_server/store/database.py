@@ -46,6 +46,32 @@ class SqliteFile:
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"The database {path} cannot be used: {error}.") from error
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._under_way = 0
+
+    @property
+    def version(self) -> int:
+        """A number that changes with every commit, of this process or another: what was read under the same
+        number is still so (SQLite's `PRAGMA data_version`).
+        """
+        found: int = self.reader.conn.execute("PRAGMA data_version").fetchone()[0]
+        return found
+
+    @property
+    def queue_depth(self) -> int:
+        """Writes that were begun and are not on disk yet."""
+        return self._under_way
+
+    async def ping(self) -> None:
+        """Read from the file, and take an empty transaction once the writes that came before are done.
+
+        Raises:
+            StoreUnavailable: one of the two is not possible now.
+        """
+        try:
+            self.reader.conn.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            await self.write(lambda db: None)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(str(error)) from error
 
     async def write(self, change: Callable[[Database], T], committed: Callable[[T], None] | None = None) -> T:
         """Run `change` in a transaction of the writer's thread and wait until it is on disk.
@@ -57,12 +83,14 @@ class SqliteFile:
         done: asyncio.Future[T] = loop.create_future()
 
         def succeed(result: T) -> None:
+            self._under_way -= 1
             if committed is not None:
                 committed(result)
             if not done.cancelled():
                 done.set_result(result)
 
         def fail(error: BaseException) -> None:
+            self._under_way -= 1
             if not done.cancelled():
                 done.set_exception(error)
 
@@ -78,6 +106,7 @@ class SqliteFile:
                 loop.call_soon_threadsafe(succeed, result)
 
         self._thread.submit(run)
+        self._under_way += 1
         return await done
 
     def close(self) -> None:

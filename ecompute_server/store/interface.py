@@ -7,12 +7,15 @@ people's things are read from the file, since the commands of the operator may w
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from attrs import field, frozen
 
-from ecompute_server.core.lifecycle import EffectKind, Event
+from ecompute_server.core.edits import Edited
+from ecompute_server.core.lifecycle import EffectKind, Observation
 from ecompute_server.core.record import ContainerRecord
+
+T = TypeVar("T")
 
 
 class LimitReached(Exception):
@@ -27,6 +30,38 @@ class StoreUnavailable(Exception):
 
 class Duplicate(Exception):
     """The same thing is there already."""
+
+
+class ReceiptTaken(Exception):
+    """Another request has used the same idempotency key meanwhile; nothing was changed."""
+
+
+class TooManyReceipts(Exception):
+    """The user has as many live receipts as are kept; nothing was changed."""
+
+
+@frozen
+class Receipt(Generic[T]):
+    """The first answer to a request with an idempotency key, to be kept in the transaction of its effect.
+
+    `answer` makes the body from the change's result. It runs on the writer's thread, before the commit.
+    """
+
+    user_id: str
+    path: str
+    key: str
+    asked: str
+    """A hash of what was asked, by which another request under the same key is recognised."""
+    created_at: int
+    answer: Callable[[T], bytes]
+
+
+@frozen
+class KeptAnswer:
+    """An answer that was given before."""
+
+    asked: str
+    body: bytes
 
 
 @frozen
@@ -69,16 +104,36 @@ class ContainerStore(Protocol):
     def all(self) -> Collection[ContainerRecord]:
         """Every record, deleted ones included, in no particular order."""
 
-    async def create(self, record: ContainerRecord, *, limit: int) -> None:
+    async def create(
+        self, record: ContainerRecord, *, limit: int, receipt: Receipt[ContainerRecord] | None = None
+    ) -> None:
         """Store a new container with the effects of its birth.
 
         Raises:
             LimitReached: the user has `limit` containers.
             Duplicate: the id is taken.
+            ReceiptTaken, TooManyReceipts: as they say.
         """
 
-    async def apply(self, container_id: str, event: Event) -> ContainerRecord | None:
-        """Take the step that `event` leads to and journal its effects; None when there is no such record."""
+    async def observe(self, container_id: str, seen: Observation) -> ContainerRecord | None:
+        """Take the step that an observation leads to and journal its effects; None when there is no such
+        record.
+        """
+
+    async def edit(
+        self,
+        container_id: str,
+        change: Callable[[ContainerRecord], Edited[T]],
+        *,
+        receipt: Receipt[Edited[T]] | None = None,
+    ) -> Edited[T] | None:
+        """Make a change and journal its effects; None when there is no such container, or it is deleted.
+
+        `change` runs on the writer's thread, where the record cannot change under it.
+
+        Raises:
+            ReceiptTaken, TooManyReceipts: as they say.
+        """
 
     async def strike(self, effect: Effect) -> None:
         """An effect is done."""
@@ -92,7 +147,10 @@ class ContainerStore(Protocol):
 
 @frozen
 class User:
-    """An account. Limits that are None are the server's."""
+    """An account. Limits that are None are the server's.
+
+    Sessions that were opened before `sessions_since` (epoch seconds) are not valid any more.
+    """
 
     id: str
     username: str
@@ -102,6 +160,7 @@ class User:
     created_at: int
     max_containers: int | None = None
     max_ssh_keys: int | None = None
+    sessions_since: float = 0.0
 
 
 @frozen
@@ -117,9 +176,9 @@ class KeyRecord:
 
 @frozen
 class TokenRecord:
-    """An API token without its secret. Times are epoch seconds; `expires_at` 0 is never."""
+    """An API token without its secret. Times are epoch seconds; 0 is never."""
 
-    id: int
+    id: str
     user_id: str
     name: str
     scopes: Mapping[str, Sequence[str]]
@@ -151,7 +210,7 @@ class UserStore(Protocol):
         """Replace an account's data."""
 
     async def remove(self, user_id: str) -> None:
-        """Forget an account with its keys and tokens."""
+        """Forget an account with its keys, tokens and receipts."""
 
 
 class KeyStore(Protocol):
@@ -161,13 +220,22 @@ class KeyStore(Protocol):
         """A user's keys, newest first."""
 
     async def add(
-        self, *, user_id: str, name: str, public_key: str, fingerprint: str, created_at: int, limit: int
+        self,
+        *,
+        user_id: str,
+        name: str,
+        public_key: str,
+        fingerprint: str,
+        created_at: int,
+        limit: int,
+        receipt: Receipt[KeyRecord] | None = None,
     ) -> KeyRecord:
         """Store a key under a new id.
 
         Raises:
             LimitReached: the user has `limit` keys.
             Duplicate: the user has this key already, by its fingerprint.
+            ReceiptTaken, TooManyReceipts: as they say.
         """
 
     async def remove(self, user_id: str, key_id: int) -> bool:
@@ -180,5 +248,56 @@ class TokenStore(Protocol):
     def by_hash(self, secret_hash: str) -> TokenRecord | None:
         """The token whose text has this hash."""
 
-    async def add(self, token: TokenRecord, *, secret_hash: str) -> TokenRecord:
-        """Store a token under a new id, which the answer carries."""
+    def of_user(self, user_id: str) -> Sequence[TokenRecord]:
+        """A user's tokens, newest first, expired ones included."""
+
+    async def add(self, token: TokenRecord, *, secret_hash: str, limit: int) -> None:
+        """Store a token.
+
+        Raises:
+            LimitReached: the user has `limit` tokens.
+        """
+
+    async def remove(self, user_id: str, token_id: str) -> bool:
+        """Revoke a token; False when the user has no such token."""
+
+    async def used(self, times: Mapping[str, int]) -> None:
+        """Remember when tokens (by id) were last used; a time never goes back."""
+
+
+@frozen
+class SigningKey:
+    """A key that signs session tokens, by its id (`kid`); the key itself is derived, never stored.
+
+    One that is retired signs no more; what it signed is valid until it is forgotten.
+    """
+
+    id: str
+    created_at: int
+    retired_at: int | None
+
+
+class SessionStore(Protocol):
+    """What the server must remember of sessions, which are otherwise all in their tokens."""
+
+    def is_ended(self, session_id: str) -> bool:
+        """Whether this session (`jti`) was ended before its time."""
+
+    async def end(self, session_id: str, *, expires_at: int, now: int) -> None:
+        """End a session. Ended ones whose time is over as well are forgotten."""
+
+    def signing_keys(self) -> Sequence[SigningKey]:
+        """The keys whose sessions are valid, the newest first; that one signs."""
+
+    async def rotate(self, new_id: str, *, now: int, keep_since: int) -> None:
+        """Sign with a new key from now on, and forget keys retired before `keep_since`."""
+
+
+class ReceiptStore(Protocol):
+    """Answers kept under idempotency keys. They are written by the changes that they belong to."""
+
+    def find(self, user_id: str, path: str, key: str, *, since: int) -> KeptAnswer | None:
+        """The answer that was kept at `since` (epoch seconds) or later."""
+
+    async def forget(self, *, before: int) -> None:
+        """Forget the answers kept before."""

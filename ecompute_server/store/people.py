@@ -1,4 +1,4 @@
-"""Accounts, public keys and tokens.
+"""Accounts and public keys.
 
 Read from the file each time: the operator's commands write them while a server runs, and what they revoke is
 revoked at once.
@@ -6,7 +6,6 @@ revoked at once.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,7 +14,8 @@ import attrs
 from sqlite_utils import Database
 
 from .database import SqliteFile, insert
-from .interface import Duplicate, KeyRecord, LimitReached, TokenRecord, User
+from .interface import Duplicate, KeyRecord, LimitReached, Receipt, User
+from .receipts import keep
 
 
 def _one(db: Database, sql: str, *arguments: Any) -> sqlite3.Row | None:
@@ -52,7 +52,7 @@ class SqliteUsers:
 
     async def remove(self, user_id: str) -> None:
         def change(db: Database) -> None:
-            for table in ("ssh_keys", "tokens"):
+            for table in ("ssh_keys", "tokens", "receipts"):
                 db.table(table).delete_where("user_id = ?", [user_id])
             db.table("users").delete_where("id = ?", [user_id])
 
@@ -81,7 +81,15 @@ class SqliteKeys:
         return [KeyRecord(**dict(row)) for row in rows]
 
     async def add(
-        self, *, user_id: str, name: str, public_key: str, fingerprint: str, created_at: int, limit: int
+        self,
+        *,
+        user_id: str,
+        name: str,
+        public_key: str,
+        fingerprint: str,
+        created_at: int,
+        limit: int,
+        receipt: Receipt[KeyRecord] | None = None,
     ) -> KeyRecord:
         def change(db: Database) -> KeyRecord:
             table = db.table("ssh_keys")
@@ -91,7 +99,9 @@ class SqliteKeys:
                 raise LimitReached
             values = {"user_id": user_id, "name": name, "public_key": public_key, "created_at": created_at}
             id_ = insert(db, "ssh_keys", {**values, "fingerprint": fingerprint})
-            return KeyRecord(id=id_, user_id=user_id, name=name, public_key=public_key, created_at=created_at)
+            key = KeyRecord(id=id_, user_id=user_id, name=name, public_key=public_key, created_at=created_at)
+            keep(db, receipt, key)
+            return key
 
         return await self._file.write(change)
 
@@ -99,28 +109,5 @@ class SqliteKeys:
         def change(db: Database) -> bool:
             done = db.conn.execute("DELETE FROM ssh_keys WHERE user_id = ? AND id = ?", [user_id, key_id])
             return done.rowcount > 0
-
-        return await self._file.write(change)
-
-
-class SqliteTokens:
-    """`TokenStore` on SQLite."""
-
-    def __init__(self, file: SqliteFile) -> None:
-        self._file = file
-
-    def by_hash(self, secret_hash: str) -> TokenRecord | None:
-        row = _one(self._file.reader, "SELECT * FROM tokens WHERE secret_hash = ?", secret_hash)
-        if row is None:
-            return None
-        values = {name: row[name] for name in row.keys() if name != "secret_hash"}  # noqa: SIM118
-        return TokenRecord(**{**values, "scopes": json.loads(values["scopes"])})
-
-    async def add(self, token: TokenRecord, *, secret_hash: str) -> TokenRecord:
-        def change(db: Database) -> TokenRecord:
-            values = attrs.asdict(token, recurse=False)
-            del values["id"]
-            row = {**values, "scopes": json.dumps(token.scopes), "secret_hash": secret_hash}
-            return attrs.evolve(token, id=insert(db, "tokens", row))
 
         return await self._file.write(change)

@@ -49,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
         "ecompute_server.core",
         "ecompute_server.store.interface",
     },
-    "ecompute_server.broadcast": {"ecompute.contract", "ecompute_server.core"},
+    "ecompute_server.broadcast": {"ecompute.contract", "ecompute_server.core", "ecompute_server.http.frames"},
     "ecompute_server.supervisor": {
         "ecompute.contract",
         "ecompute_server.core",
@@ -69,12 +69,19 @@ ALLOWED: dict[str, set[str]] = {
         "ecompute_server.gateway.interface",
         "ecompute_server.store.interface",
         "ecompute_server.http.sockets",
+        "ecompute_server.metrics",
     },
     "ecompute_server.http": {
         "ecompute.contract",
         "ecompute_server.core",
         "ecompute_server.identity",
         "ecompute_server.handlers",
+        "ecompute_server.metrics",
+        "ecompute_server.store.interface",
+    },
+    "ecompute_server.metrics": {
+        "ecompute.contract",
+        "ecompute_server.core",
         "ecompute_server.store.interface",
     },
     "ecompute_server.testing": {"ecompute", "ecompute_server"},
@@ -92,6 +99,7 @@ DOORS = {
     "libvirt": {"ecompute_server.hypervisor.libvirt"},
     "asyncssh": {"ecompute_server.guest"},
     "sqlite_utils": {"ecompute_server.store"},
+    "prometheus_client": {"ecompute_server.metrics"},
     "starlette": {"ecompute_server.http", "ecompute_server.embedding"},
     "uvicorn": {"ecompute_server.http"},
 }

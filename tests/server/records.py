@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ecompute_server.core import edits
+from ecompute_server.core.lifecycle import Command
 from ecompute_server.core.record import ContainerRecord
+from ecompute_server.store.interface import ContainerStore
 
 
 def record(id_: str = "aaaaaaaa", **more: object) -> ContainerRecord:
@@ -22,3 +25,9 @@ def record(id_: str = "aaaaaaaa", **more: object) -> ContainerRecord:
         "image": "micro",
     }
     return ContainerRecord(**{**values, **more})  # type: ignore[arg-type]
+
+
+async def order(store: ContainerStore, id_: str, command: Command) -> ContainerRecord | None:
+    """What a handler does with a command."""
+    edited = await store.edit(id_, lambda found: edits.command(found, command))
+    return None if edited is None else edited.record

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ecompute.contract.catalog import Status
 from ecompute_server import assembly
+from ecompute_server.core import edits
+from ecompute_server.core.edits import Edited
 from ecompute_server.core.lifecycle import Command, Happening, Observation
 from ecompute_server.core.record import ContainerRecord
 from ecompute_server.gateway.silent import SilentGateway
@@ -21,7 +24,7 @@ from ecompute_server.hypervisor.simulated import SimulatedHypervisor
 from ecompute_server.settings import Settings
 from ecompute_server.state import StateDirectory
 from ecompute_server.store.interface import Change
-from tests.server.records import record
+from tests.server.records import order, record
 
 PATIENCE = 20.0
 
@@ -30,15 +33,24 @@ class Doors(SilentGateway):
     """A gateway that remembers what is published."""
 
     def __init__(self) -> None:
-        self.open: set[str] = set()
+        self.leads: dict[str, dict[int, int]] = {}
         self.news = asyncio.Event()
 
+    @property
+    def open(self) -> set[str]:
+        return {id_ for id_, ports in self.leads.items() if ports}
+
+    def published(self, container_id: str) -> set[int]:
+        return set(self.leads.get(container_id, {}))
+
     async def publish(self, container_id: str, address: str, port: int, target_port: int) -> None:
-        self.open.add(container_id)
+        self.leads.setdefault(container_id, {})[port] = target_port
         self.news.set()
 
     async def withdraw(self, container_id: str, port: int | None = None) -> None:
-        self.open.discard(container_id)
+        ports = self.leads.get(container_id, {})
+        for each in [*ports] if port is None else [port]:
+            ports.pop(each, None)
         self.news.set()
 
 
@@ -70,7 +82,11 @@ class World:
         await self.services.containers.create(record(id_, **more), limit=9)
 
     async def apply(self, command: Command, id_: str = "aaaaaaaa") -> ContainerRecord | None:
-        return await self.services.containers.apply(id_, command)
+        return await order(self.services.containers, id_, command)
+
+    async def edit(self, change: Callable[[ContainerRecord], Edited[Any]]) -> Any:
+        edited = await self.services.containers.edit("aaaaaaaa", change)
+        return edited.result if edited else None
 
     def status(self, id_: str = "aaaaaaaa") -> Status | None:
         found = self.services.containers.get(id_)
@@ -301,8 +317,48 @@ def test_a_late_fact_of_an_earlier_boot_changes_nothing(tmp_path: Path) -> None:
             await w.apply(Command.START)
             await w.until(lambda: w.status() is Status.RUNNING)
             late = Observation(Happening.MACHINE_LOST, 1, "late")
-            await w.services.containers.apply("aaaaaaaa", late)
+            await w.services.containers.observe("aaaaaaaa", late)
             assert w.status() is Status.RUNNING
+
+    play(scene)
+
+
+def test_doors_follow_the_record_while_the_container_runs(tmp_path: Path) -> None:
+    """Opened, led elsewhere and closed one by one, without touching the others; HTTPS is no plain door."""
+
+    async def scene() -> None:
+        async with world(tmp_path) as w:
+            await w.create()
+            leads = w.doors.leads
+            await w.until(lambda: leads.get("aaaaaaaa") == {22: 22})
+            await w.edit(lambda record: edits.put_rule(record, 8080, 3000, now=1))
+            await w.until(lambda: leads["aaaaaaaa"] == {22: 22, 8080: 3000})
+            await w.edit(lambda record: edits.put_rule(record, 443, 80, now=1))
+            await w.edit(lambda record: edits.put_rule(record, 8080, 4000, now=1))
+            await w.until(lambda: leads["aaaaaaaa"] == {22: 22, 8080: 4000})
+            await w.edit(lambda record: edits.set_ssh_access(record, False))
+            await w.until(lambda: leads["aaaaaaaa"] == {8080: 4000})
+            await w.edit(lambda record: edits.remove_rule(record, 8080))
+            await w.until(lambda: leads["aaaaaaaa"] == {})
+
+    play(scene)
+
+
+def test_other_mount_paths_are_another_boot(tmp_path: Path) -> None:
+    """Through `pending` to `running` with a machine of the next generation; the same paths do nothing."""
+
+    async def scene() -> None:
+        async with world(tmp_path) as w:
+            await w.create()
+            await w.until(lambda: w.status() is Status.RUNNING)
+            w.history.clear()
+            same = tuple(reversed(record().mount_paths))
+            assert await w.edit(lambda found: edits.set_mounts(found, same)) is False
+            assert w.history == []
+            assert await w.edit(lambda found: edits.set_mounts(found, ("/data",))) is True
+            await w.until(lambda: w.history[-1] == "running")
+            assert w.history == ["pending", "initializing", "running"]
+            assert await w.machines() == {"aaaaaaaa": 2}
 
     play(scene)
 

@@ -70,6 +70,8 @@ class Connection:
         self._connection: Any = None
         self._callback: int | None = None
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="libvirt")
+        # of its own, since the workers may all be busy with machines
+        self._pings = ThreadPoolExecutor(1, thread_name_prefix="libvirt-ping")
 
     async def open(self, on_ended: OnEnded) -> None:
         loop = asyncio.get_running_loop()
@@ -179,6 +181,21 @@ class Connection:
 
         return await self.run(ask)
 
+    async def ping(self) -> None:
+        """virConnectIsAlive and virConnectNumOfDomains: both the way to the driver and the driver work."""
+
+        def ask() -> None:
+            connection = self._connection
+            if connection is None:
+                raise HypervisorError("The connection to libvirt is closed.")
+            with binding.translated("libvirt does not answer"):
+                alive = connection.isAlive()
+                connection.numOfDomains()
+            if not alive:
+                raise HypervisorError("The connection to libvirt is dead.")
+
+        await asyncio.get_running_loop().run_in_executor(self._pings, ask)
+
     async def domains(self) -> list[Found]:
         """All running or paused domains that carry our metadata.
 
@@ -235,3 +252,4 @@ class Connection:
 
         await asyncio.get_running_loop().run_in_executor(None, close)
         self._pool.shutdown(wait=False)
+        self._pings.shutdown(wait=False)

@@ -414,6 +414,9 @@ class LibvirtHypervisor:
         log = self._layout.machine(container_id).console_log
         return (await asyncio.to_thread(tail, log, max_bytes)).decode(errors="replace")
 
+    async def ping(self) -> None:
+        await self._open().connection.ping()
+
     async def probe(self) -> Sequence[Finding]:
         return await asyncio.to_thread(probe.look, self._settings)
 

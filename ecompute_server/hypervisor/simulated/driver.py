@@ -64,6 +64,8 @@ class SimulatedHypervisor:
     ) -> None:
         self.unavailable = False
         """While true, the guest images are missing: `start` raises `NotReady`."""
+        self.gone = False
+        """While true, `ping` raises `HypervisorError`."""
         self._folder = state / "simulated"
         self._boot_time = boot_time
         self._disk_limit = disk_limit
@@ -158,6 +160,11 @@ class SimulatedHypervisor:
     async def console_tail(self, container_id: str, *, max_bytes: int = 4096) -> str:
         text = self._opened().console(container_id).encode()
         return text[-max_bytes:].decode(errors="ignore") if max_bytes > 0 else ""
+
+    async def ping(self) -> None:
+        self._opened()
+        if self.gone:
+            raise HypervisorError("the simulated hypervisor is gone")
 
     async def probe(self) -> Sequence[Finding]:
         if self.unavailable:

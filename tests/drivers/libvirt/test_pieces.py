@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 import termios
+import threading
 from pathlib import Path
 
 import pytest
 
 from ecompute_server.hypervisor.interface import HypervisorError
 from ecompute_server.hypervisor.libvirt import binding, kvm
+from ecompute_server.hypervisor.libvirt.connection import WORKERS, Connection
 from ecompute_server.hypervisor.libvirt.console import KEEP, ConsoleLog, tail
 from ecompute_server.hypervisor.libvirt.files import trim
 from ecompute_server.hypervisor.libvirt.layout import LONGEST_BASE, MachineFiles, home_of, layout_of
@@ -430,3 +432,30 @@ LC_ALL=C \\
 )
 def test_the_last_words_of_a_log_are_not_libvirts(printed: str, words: str) -> None:
     assert binding.last_words(COMMAND + printed) == words
+
+
+# Connection
+
+
+def test_a_ping_is_answered_while_all_workers_are_busy() -> None:
+    """On libvirt's own test driver; once the connection is closed, a ping fails."""
+
+    async def scene() -> None:
+        connection = Connection("test:///default")
+        await connection.open(lambda ended: None)
+        go_on = threading.Event()
+        busy = [asyncio.create_task(connection.run(go_on.wait)) for _ in range(WORKERS)]
+        try:
+            async with asyncio.timeout(20):
+                await connection.ping()
+            assert not any(task.done() for task in busy)
+            connection._connection.close()
+            with pytest.raises(HypervisorError):
+                await connection.ping()
+        finally:
+            go_on.set()
+            await asyncio.gather(*busy)
+            connection._connection = None
+            await connection.close()
+
+    asyncio.run(scene())

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ecompute_server.testing import RunningServer, running_server
 
@@ -111,6 +116,41 @@ def test_another_user_s_container_is_as_good_as_none(
         assert error(foreign) == (404, "not_found")
         assert foreign.content == unknown.content
     assert http.get(f"/compute/containers/{id_}").status_code == 200
+
+
+def test_limits_hold_when_everybody_asks_at_once(
+    server: RunningServer, http: httpx.Client, key_id: int
+) -> None:
+    """Twenty parallel creates with a limit of three give three successes, and twenty keys with ten ten."""
+    headers = dict(http.headers)
+
+    def ask(path: str, body: dict[str, Any]) -> int:
+        return httpx.post(server.url + path, json=body, headers=headers, timeout=60).status_code
+
+    keys = [ed25519.Ed25519PrivateKey.generate().public_key() for _ in range(20)]
+    lines = [key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode() for key in keys]
+    with ThreadPoolExecutor(20) as pool:
+        made = [
+            pool.submit(ask, "/compute/containers", {"name": "box", "ssh_key_ids": [key_id]})
+            for _ in range(20)
+        ]
+        added = [pool.submit(ask, "/compute/ssh-keys", {"name": "k", "public_key": line}) for line in lines]
+        assert sorted(one.result() for one in made) == [200] * 3 + [409] * 17
+        assert sorted(one.result() for one in added) == [200] * 9 + [409] * 11
+    assert len(http.get("/compute/containers").json()["containers"]) == 3
+    assert len(http.get("/compute/ssh-keys").json()["ssh_keys"]) == 10
+
+
+def test_a_user_s_own_limits(server: RunningServer, http: httpx.Client, key_id: int) -> None:
+    """Set by the operator's command while the server runs."""
+    limits = [sys.executable, "-m", "ecompute_server", "user", "limits", "alice"]
+    state = ["--state", str(server.state)]
+    more = ["--max-containers", "1", "--max-ssh-keys", "1"]
+    subprocess.run([*limits, *more, *state], check=True, capture_output=True)
+    assert create(http, key_id).status_code == 200
+    assert error(create(http, key_id)) == (409, "limit_reached")
+    subprocess.run([*limits, "--default", *state], check=True, capture_output=True)
+    assert create(http, key_id).status_code == 200
 
 
 def test_the_container_limit(http: httpx.Client, key_id: int) -> None:

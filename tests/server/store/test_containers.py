@@ -16,7 +16,7 @@ from ecompute_server.core.record import ContainerRecord
 from ecompute_server.store.containers import SqliteContainers
 from ecompute_server.store.database import SqliteFile, StoreError
 from ecompute_server.store.interface import Change, Duplicate, LimitReached
-from tests.server.records import record
+from tests.server.records import order, record
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def test_reads_see_a_write_when_it_returns(file: SqliteFile) -> None:
 
     async def scenario() -> None:
         await containers.create(record(), limit=3)
-        await containers.apply("aaaaaaaa", Observation(Happening.MACHINE_STARTED, 1))
+        await containers.observe("aaaaaaaa", Observation(Happening.MACHINE_STARTED, 1))
         assert containers.get("aaaaaaaa") == heard[-1].after
         await asyncio.gather(
-            containers.apply("aaaaaaaa", Observation(Happening.GUEST_ANSWERED, 1)),
-            containers.apply("aaaaaaaa", Command.STOP),
-            containers.apply("aaaaaaaa", Command.START),
+            containers.observe("aaaaaaaa", Observation(Happening.GUEST_ANSWERED, 1)),
+            order(containers, "aaaaaaaa", Command.STOP),
+            order(containers, "aaaaaaaa", Command.START),
         )
 
     asyncio.run(scenario())
@@ -88,7 +88,7 @@ def test_a_deleted_container_counts_no_more_but_is_not_forgotten(file: SqliteFil
 
     async def scenario() -> None:
         await containers.create(record(), limit=1)
-        await containers.apply("aaaaaaaa", Command.DELETE)
+        await order(containers, "aaaaaaaa", Command.DELETE)
         assert containers.of_user("u1") == []
         await containers.create(record("bbbbbbbb"), limit=1)
         assert containers.get("aaaaaaaa") is not None
@@ -134,7 +134,7 @@ def test_lists_are_newest_first(file: SqliteFile) -> None:
 def test_an_event_for_nobody_is_no_error(file: SqliteFile) -> None:
     """A machine's last words may come after its container is purged."""
     lost = Observation(Happening.MACHINE_LOST, 1, "gone")
-    assert asyncio.run(SqliteContainers(file).apply("nobodyxx", lost)) is None
+    assert asyncio.run(SqliteContainers(file).observe("nobodyxx", lost)) is None
 
 
 def test_the_step_is_taken_on_what_is_stored(file: SqliteFile) -> None:
@@ -143,8 +143,8 @@ def test_the_step_is_taken_on_what_is_stored(file: SqliteFile) -> None:
 
     async def scenario() -> ContainerRecord | None:
         await containers.create(record(), limit=3)
-        await containers.apply("aaaaaaaa", Command.STOP)
-        return await containers.apply("aaaaaaaa", Observation(Happening.GUEST_ANSWERED, 1))
+        await order(containers, "aaaaaaaa", Command.STOP)
+        return await containers.observe("aaaaaaaa", Observation(Happening.GUEST_ANSWERED, 1))
 
     after = asyncio.run(scenario())
     assert after is not None
