@@ -105,18 +105,18 @@ def test_a_container_in_ten_lines(environment: dict[str, str], tmp_path: Path) -
     assert "machine ended" in done.stdout
 
 
-def test_commands_tokens_and_throw_away_machines(environment: dict[str, str]) -> None:
-    """On the simulated host, with what each line prints."""
+def said(code: str, environment: dict[str, str]) -> str:
+    """What a Python block prints."""
     done = subprocess.run(
-        [sys.executable, "-c", PYTHON[1]],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    ran, counted, refused = done.stdout.splitlines()
+    return done.stdout
+
+
+def test_commands_tokens_and_throw_away_machines(environment: dict[str, str]) -> None:
+    """On the simulated host, with what each line prints."""
+    ran, counted, refused = said(PYTHON[1], environment).splitlines()
     assert ran == r"3 b'any \x00 bytes'"
     assert counted == "0 containers"
     assert re.fullmatch(r"Needed\(scope='compute\.\w+\.containers\.abc12345', action='delete'\)", refused)
@@ -124,16 +124,7 @@ def test_commands_tokens_and_throw_away_machines(environment: dict[str, str]) ->
 
 def test_the_same_without_any_machine(environment: dict[str, str]) -> None:
     """On the simulated host."""
-    done = subprocess.run(
-        [sys.executable, "-c", PYTHON[2]],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^aarch64\s*$", done.stdout, re.M)
+    assert re.search(r"^aarch64\s*$", said(PYTHON[2], environment), re.M)
 
 
 def test_the_simulated_server_of_its_own(environment: dict[str, str]) -> None:

@@ -109,3 +109,27 @@ class Stream(IntEnum):
     INPUT = 0
     OUTPUT = 1
     ERROR = 2
+
+
+class CloseCode(IntEnum):
+    """Why the server ends a WebSocket (RFC 6455 §7.4.1)."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    INVALID_DATA = 1007
+    REVOKED = 1008
+    TOO_LARGE = 1009
+    GUEST_LOST = 1011
+
+
+CLOSE_MEANINGS: Mapping[CloseCode, str] = {
+    CloseCode.NORMAL: "The shell or the command has ended.",
+    CloseCode.GOING_AWAY: "The server is shutting down; connect again in a moment.",
+    CloseCode.PROTOCOL_ERROR: "A frame broke the protocol, or a message came out of its order.",
+    CloseCode.INVALID_DATA: "A text was no UTF-8, or a message is none of the subprotocol's.",
+    CloseCode.REVOKED: "The credential was revoked or has expired.",
+    CloseCode.TOO_LARGE: "A message was larger than the server takes.",
+    CloseCode.GUEST_LOST: "The guest went away, or could not start what was asked.",
+}
+"""What each close code means. A client that says nothing for a minute is dropped without one."""

@@ -22,6 +22,7 @@ from ecompute.contract import codec
 from ecompute.contract.problems import Code
 from ecompute_server.core.refusal import Refusal
 
+from . import idempotency
 from .departures import Departures
 from .websockets import FAREWELL_SECONDS, MessageProtocol
 
@@ -38,6 +39,7 @@ def _malformed(status: int = 400) -> tuple[list[tuple[bytes, bytes]], bytes]:
     headers = [
         (b"content-type", b"application/json"),
         (b"x-request-id", secrets.token_hex(8).encode()),
+        idempotency.SUPPORTED,
         (b"connection", b"close"),
     ]
     if status == 426:

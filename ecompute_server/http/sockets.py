@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from enum import IntEnum
 from typing import Any, Protocol, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from ecompute.contract.messages import CloseCode as CloseCode
 
 from .frames import Prepared
 
@@ -23,18 +24,6 @@ the event's `text`.
 
 _CLOSE_SECONDS = 10.0
 _LONGEST_REASON = 123  # RFC 6455 §5.5: a control frame carries 125 bytes, two of which are the code
-
-
-class CloseCode(IntEnum):
-    """Why the server ends a WebSocket (RFC 6455 §7.4.1)."""
-
-    NORMAL = 1000
-    GOING_AWAY = 1001
-    PROTOCOL_ERROR = 1002
-    INVALID_DATA = 1007
-    REVOKED = 1008
-    TOO_LARGE = 1009
-    GUEST_LOST = 1011
 
 
 class SocketClosed(Exception):

@@ -158,6 +158,9 @@ class MessageProtocol(WSProtocol):
     # --- what goes out
 
     async def send(self, message: Any) -> None:
+        if message["type"] == "websocket.send" and self.transport.is_closing():
+            # uvicorn would take it in silence, and a sender that never waits would not learn of the end
+            raise ClientDisconnected
         if FRAMES in message:
             await self._send_frames(message[FRAMES])
         elif message["type"] == "websocket.close" and self.handshake_complete and not self.response_started:
@@ -173,10 +176,9 @@ class MessageProtocol(WSProtocol):
         for frame in frames:
             if not self.writable.is_set():
                 await self.writable.wait()
-            if self.disconnected or self.close_sent:
+            if self.close_sent or self.transport.is_closing():
                 raise ClientDisconnected
-            if not self.transport.is_closing():
-                self.transport.write(frame)
+            self.transport.write(frame)
 
     def offer(self, frames: Sequence[bytes]) -> bool:
         if not self.writable.is_set() or self.close_sent or self.transport.is_closing():

@@ -282,6 +282,7 @@ TARGETS = {1: 5.0, 1000: 50.0}
 
 def main() -> int:
     missed = 0
+    print(f"{os.cpu_count()} processors; load before {os.getloadavg()[0]:.1f}, which should be near 0")
     for subscribers, target in TARGETS.items():
         found = measure(subscribers)
         verdict = "ok" if found["p99"] <= target else "MISSED"

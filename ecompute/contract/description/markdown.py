@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ecompute.contract import catalog, scopes
+from ecompute.contract import catalog, messages, scopes
 from ecompute.contract.problems import PROBLEMS
 
 from . import prose
@@ -133,6 +133,11 @@ def _websockets(described: prose.Document) -> Iterator[str]:
         if one.is_websocket:
             yield from _operation(described, one)
             yield from _conversations(one.said["x-websocket"]["conversations"])
+    yield from ("## Close codes", "")
+    yield from _table(
+        ["Code", "Meaning"], [[str(int(code)), words] for code, words in messages.CLOSE_MEANINGS.items()]
+    )
+    yield from ("A client that says nothing for a minute, not even to pings, is dropped without one.", "")
 
 
 def _conversations(found: list[Mapping[str, Any]]) -> Iterator[str]:

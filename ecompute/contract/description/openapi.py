@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from ecompute.contract import catalog, codec
+from ecompute.contract import catalog, codec, messages
 from ecompute.contract.endpoint import Auth, Channel, Endpoint, path_parameters, request_fields
 from ecompute.contract.endpoints import CHANNELS, ENDPOINTS
 from ecompute.contract.rules import Bounds
@@ -157,6 +157,7 @@ def _channel(row: Channel[Any, Any], bounds: Bounds) -> dict[str, Any]:
     operation["x-websocket"] = {
         "subprotocols": list(row.subprotocols),
         "conversations": [_conversation(one) for one in CONVERSATIONS[row.name]],
+        "closeCodes": {str(int(code)): words for code, words in messages.CLOSE_MEANINGS.items()},
     }
     upgraded = {
         "Upgrade": {"description": "`websocket`.", "required": True, "schema": {"type": "string"}},

@@ -20,18 +20,6 @@ from ecompute_server.store.receipts import SqliteReceipts
 from ecompute_server.testing import RunningServer, running_server
 
 
-@pytest.fixture
-def http(server: RunningServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {server.token}"}) as client:
-        yield client
-
-
-@pytest.fixture
-def key_id(http: httpx.Client, public_key: str) -> int:
-    answer = http.post("/compute/ssh-keys", json={"name": "laptop", "public_key": public_key})
-    return int(answer.json()["id"])
-
-
 def create(http: httpx.Client, key: str, key_id: int, **more: Any) -> httpx.Response:
     body = {"name": "box", "ssh_key_ids": [key_id], **more}
     return http.post("/compute/containers", json=body, headers={"Idempotency-Key": key})

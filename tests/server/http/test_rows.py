@@ -17,20 +17,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ecompute_server.testing import RunningServer, running_server
 
 
-@pytest.fixture
-def http(server: RunningServer) -> Iterator[httpx.Client]:
-    """A bare HTTP client with the first user's session."""
-    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {server.token}"}) as client:
-        yield client
-
-
-@pytest.fixture
-def key_id(http: httpx.Client, public_key: str) -> int:
-    """A registered key of the first user."""
-    answer = http.post("/compute/ssh-keys", json={"name": "laptop", "public_key": public_key})
-    return int(answer.json()["id"])
-
-
 def create(http: httpx.Client, key_id: int, **more: Any) -> httpx.Response:
     return http.post("/compute/containers", json={"name": "box", "ssh_key_ids": [key_id], **more})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -12,12 +11,6 @@ import pytest
 
 from ecompute_server.identity.credentials import TOKEN_PREFIX, checksum
 from ecompute_server.testing import RunningServer
-
-
-@pytest.fixture
-def http(server: RunningServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {server.token}"}) as client:
-        yield client
 
 
 def make(http: httpx.Client, scopes: Any, **more: Any) -> httpx.Response:

@@ -201,7 +201,7 @@ def test_who_is_busy_reading_is_not_silent() -> None:
 
     async def flood(socket: Socket) -> None:
         while True:
-            await socket.send(bytes(32 * 1024))
+            await socket.send(bytes(8 * 1024 * 1024))  # more than the kernel takes at once
 
     app = Application(flood)
     with hosted(app, ping_seconds=0.1) as host, Wire(host, "/", receive_buffer=65536) as wire:

@@ -22,7 +22,7 @@ from ecompute_server.http.protocols import HttpProtocol, WebSocketProtocol
 from ecompute_server.http.serving import listen
 from ecompute_server.testing import RunningServer
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 TERMINAL, EXEC = "ecompute.terminal.v1", "ecompute.exec.v1"
 
 
