@@ -56,7 +56,7 @@ def _reset(transport: asyncio.Transport) -> None:
 
 
 class HttpProtocol(H11Protocol):
-    """HTTP/1.1 with a time limit for heads."""
+    """HTTP/1.1 with a time limit for heads, and for the rest of a body that was answered before its end."""
 
     _head_timer: asyncio.TimerHandle | None = None
 
@@ -70,7 +70,9 @@ class HttpProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.transport.is_closing() or self.conn.their_state is not h11.IDLE:
+        answered = self.conn.our_state is h11.DONE
+        waiting = self.conn.their_state is h11.IDLE or (self.conn.their_state is h11.SEND_BODY and answered)
+        if self.transport.is_closing() or not waiting:
             self._head_came()
         elif self._head_timer is None:
             self._expect_head()
@@ -78,6 +80,9 @@ class HttpProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         self._head_came()
         super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            # what nobody waited for is read and dropped
+            self._expect_head()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._head_came()
@@ -160,6 +165,9 @@ class WebSocketProtocol(MessageProtocol):
             self.conn.receive_data(data)
         except RemoteProtocolError as error:
             self._refuse(error.event_hint)
+        except UnicodeError:
+            # wsproto takes some headers for ASCII
+            self._refuse(None)
         else:
             self.handle_events()
 

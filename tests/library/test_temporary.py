@@ -297,6 +297,15 @@ def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is heard also where the tests run in the background, whose shell has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("operation", [f"POST {KEYS}", f"POST {BOXES}", f"DELETE {BOXES}", f"DELETE {KEYS}"])
 def test_an_interrupt_deletes_both(serve: Serve, operation: str) -> None:
     """Ctrl-C during any of the calls: what was made is found, and deleted."""

@@ -61,7 +61,7 @@ def session_like(server: RunningServer, session: str, *, lifetime: float = 3600.
 def forged_session(session: str, *, algorithm: str) -> str:
     """What somebody without the key can make of a session token."""
     key_id = jwt.get_unverified_header(session)["kid"]
-    key = None if algorithm == "none" else b"x" * 32
+    key = "" if algorithm == "none" else "x" * 32
     return jwt.encode(_claims(session), key, algorithm=algorithm, headers={"kid": key_id})
 
 
