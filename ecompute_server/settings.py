@@ -4,6 +4,7 @@ file.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -38,9 +39,9 @@ class Settings:
     state: Path = field(factory=default_state_directory, metadata={"help": "State directory."})
     host: str = _setting("127.0.0.1", "Address to listen on.")
     port: int = _setting(7780, "Port to listen on; 0 takes a free one.")
-    hypervisor: str = _setting("libvirt", "What runs the machines: libvirt or simulated.")
+    hypervisor: str = _setting("libvirt", "What runs the machines, libvirt or simulated.")
     libvirt_uri: str = _setting(
-        "embed", "embed (no daemon), or qemu:///system or qemu:///session on this host."
+        "embed", "How libvirt is reached: embed (no daemon), qemu:///system or qemu:///session."
     )
     domain: str = _setting(DEFAULT_DOMAIN, "Domain below which containers have their names.")
     default_image: str = _setting("micro", "Image that new containers boot.")
@@ -54,21 +55,26 @@ class Settings:
     max_memory_mb: int = _setting(catalog.MEMORY_MB[-1], "Largest memory of one container.")
     max_storage_gb: int = _setting(catalog.STORAGE_GB[-1], "Largest storage of one container.")
     allowed_origins: tuple[str, ...] = _setting(
-        (), "Origins of web pages that may use the API, such as https://console.example."
+        (), "Origin of web pages that may use the API, such as https://console.example; may be repeated."
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        (), "Address of a reverse proxy whose X-Forwarded-For tells the client's address; may be repeated."
     )
     outbound: str | None = _setting(None, "Guests' way out: filtered or none (default: what works here).")
     port_offset: int = _setting(
         0, "Added to the ports on containers' addresses, where ports under 1024 may not be bound."
     )
-    boot_deadline: float = _setting(120.0, "Time in which a guest must answer, else it has failed.")
-    stop_grace: float = _setting(10.0, "Time that a guest has to power off before it is cut off.")
-    log_level: str = _setting("info", "debug, info, warning or error.")
+    boot_deadline: float = _setting(120.0, "Seconds in which a guest must answer, else it has failed.")
+    stop_grace: float = _setting(10.0, "Seconds that a guest has to power off before it is cut off.")
+    log_level: str = _setting("info", "How much is logged: debug, info, warning or error.")
 
     def __attrs_post_init__(self) -> None:
         _one_of("hypervisor", self.hypervisor, ("libvirt", "simulated"))
         _one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
         if self.outbound is not None:
             _one_of("outbound", self.outbound, ("filtered", "none"))
+        for address in self.trusted_proxies:
+            _address(address)
         for origin in self.allowed_origins:
             _origin(origin)
         _between("port", self.port, 0, 65535)
@@ -82,6 +88,13 @@ class Settings:
         for name in ("boot_deadline", "stop_grace"):
             if not 0 < getattr(self, name) <= 86_400:
                 raise SettingsError(f"{name} must be above 0 and at most 86400 seconds.")
+
+
+def _address(text: str) -> None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise SettingsError(f"{text!r} is no IP address or network of a proxy.") from None
 
 
 def _origin(text: str) -> None:
@@ -170,6 +183,16 @@ def _convert(name: str, value: Any, where: str) -> Any:
 _KIND_WORDS = {int: "an integer", float: "a number", tuple: "a list of texts"}
 
 
+def told(name: str) -> str:
+    """What a setting is for, and its default, as one line of help."""
+    setting = next(a for a in attrs.fields(Settings) if a.name == name)
+    words: str = setting.metadata["help"]
+    default = setting.default
+    if default in (None, ()) or not isinstance(default, str | int | float | tuple):
+        return words
+    return f"{words.rstrip('.')} (default {default})."
+
+
 def _list(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.replace(",", " ").split()
@@ -199,5 +222,9 @@ def _types() -> dict[str, Any]:
 
 
 _TYPES = _types()
-_NAMES = {**{name: name for name in _TYPES}, "allowed_origin": "allowed_origins"}
+_NAMES = {
+    **{name: name for name in _TYPES},
+    "allowed_origin": "allowed_origins",
+    "trusted_proxy": "trusted_proxies",
+}
 """How settings may be called: by their names, and lists by the option that is given several times."""

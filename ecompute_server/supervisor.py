@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 from attrs import frozen
 
@@ -24,7 +25,7 @@ from .gateway.interface import Gateway, GatewayError
 from .guest.interface import GuestError, Guests, Login
 from .hypervisor.interface import Fact, FactKind, Hypervisor, HypervisorError, MachineSpec
 from .logs import get_logger
-from .store.interface import Change, ContainerStore, Effect
+from .store.interface import Change, ContainerStore, Effect, StoreUnavailable
 
 _log = get_logger(__name__)
 
@@ -67,6 +68,7 @@ class Supervisor:
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._probes: dict[str, asyncio.Task[None]] = {}
+        self._facts: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._stopping = False
 
     async def start(self) -> None:
@@ -134,12 +136,12 @@ class Supervisor:
         del self._queues[container_id]
 
     async def _persist(self, container_id: str, action: Callable[[], Awaitable[None]]) -> None:
-        """Repeat an action until it succeeds: a clean-up is never given up, only slowed down."""
+        """Repeat an action until it succeeds: nothing is given up, only slowed down."""
         pause = _FIRST_RETRY
         while True:
             try:
                 return await action()
-            except HypervisorError as error:
+            except (HypervisorError, StoreUnavailable) as error:
                 _log.warning("will be tried again", container=container_id, reason=str(error), pause=pause)
             except Exception:
                 _log.exception("will be tried again", container=container_id, pause=pause)
@@ -258,7 +260,14 @@ class Supervisor:
     async def _apply(
         self, container_id: str, happening: Happening, generation: int, reason: str = ""
     ) -> None:
-        await self._containers.observe(container_id, Observation(happening, generation, reason))
+        """Facts of one container one after another, and none is given up: nobody tells it again."""
+        lock = self._facts.setdefault(container_id, asyncio.Lock())
+        async with lock:
+            seen = Observation(happening, generation, reason)
+            await self._persist(container_id, partial(self._observe_once, container_id, seen))
+
+    async def _observe_once(self, container_id: str, seen: Observation) -> None:
+        await self._containers.observe(container_id, seen)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -186,7 +186,11 @@ def _in_thread(settings: Settings, state: StateDirectory, loop: LoopThread) -> I
             with listen(settings.host, settings.port) as listener:
                 url = "http://{}:{}".format(*listener.getsockname()[:2])
                 async with assembly.open_services(settings, state) as services:
-                    server = Server(Api(services), started=lambda: ready.put_nowait(url))
+                    server = Server(
+                        Api(services),
+                        started=lambda: ready.put_nowait(url),
+                        trusted_proxies=settings.trusted_proxies,
+                    )
                     servers.append(server)
                     await server.serve(sockets=[listener])
         except BaseException as error:

@@ -24,6 +24,7 @@ from .rules import Bounds, Broken
 T = TypeVar("T")
 
 _NOTHING: Mapping[str, str] = {}
+_BEYOND = 10**18
 
 
 class _Shape(ValueError):
@@ -96,7 +97,7 @@ def _mapping(value: Any, kind: Any) -> dict[str, Any]:
             found[_text(name, str)] = _converter.structure(item, of)
         except Exception as error:
             # names are the sender's own text, which is never told back
-            faults += [Fault(_dot(f.path), f.problem) for f in _faults(error)]
+            faults += [Fault("", f"has a value that {f.problem}") for f in _faults(error)]
     if faults:
         raise InvalidFields(tuple(dict.fromkeys(faults)))
     return found
@@ -211,6 +212,8 @@ def load_json(body: bytes) -> Any:
     Raises:
         InvalidFields: one fault, about the body as a whole.
     """
+    if not body.strip():
+        raise InvalidFields((Fault("", "The body is empty; a JSON object is needed."),))
     try:
         text = body.decode("utf-8")
         return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
@@ -305,9 +308,11 @@ def _read_parameter(spec: RequestField, raw: str) -> Any:
     if int not in (spec.type, *get_args(spec.type)):
         return raw
     # int() would also take '+1', ' 1', '1_0' and digits of other scripts
-    if not (raw.isascii() and raw.isdecimal() and len(raw) <= 18):
+    digits = raw.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal()):
         raise _Shape("must be an integer")
-    return int(raw)
+    # nothing has a number beyond, and the database takes none
+    return int(raw) if len(digits) <= 18 else _BEYOND
 
 
 @frozen

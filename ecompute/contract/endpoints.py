@@ -87,7 +87,7 @@ STOP_CONTAINER = Endpoint(
     scope=_CONTAINER,
     action=Action.UPDATE,
     own_errors=(Code.NOT_FOUND, Code.TOO_LARGE),
-    summary="Stop a container.",
+    summary="Stop a container; what lies under its mount paths stays.",
 )
 LIST_SSH_KEYS = Endpoint(
     name="ssh_keys.list",
@@ -123,7 +123,7 @@ DELETE_SSH_KEY = Endpoint(
     scope=_KEYS,
     action=Action.DELETE,
     own_errors=(Code.NOT_FOUND,),
-    summary="Forget an SSH key.",
+    summary="Forget an SSH key; containers that carry it keep it.",
 )
 GET_SSH_ACCESS = Endpoint(
     name="ssh_access.get",
@@ -147,7 +147,7 @@ SET_SSH_ACCESS = Endpoint(
     scope=_CONTAINER,
     action=Action.UPDATE,
     own_errors=(Code.NOT_FOUND, Code.TOO_LARGE),
-    summary="Turn SSH from outside on or off.",
+    summary="Turn SSH from outside on or off; the terminal works regardless.",
 )
 LIST_INGRESS = Endpoint(
     name="ingress.list",
@@ -267,7 +267,7 @@ CREATE_TOKEN = Endpoint(
     scope=None,
     action=None,
     own_errors=(Code.LIMIT_REACHED, Code.TOO_LARGE),
-    summary="Make an API token with a part of the caller's rights.",
+    summary="Make an API token with no more rights than its maker has.",
 )
 DELETE_TOKEN = Endpoint(
     name="tokens.delete",

@@ -177,11 +177,13 @@ def mount_paths(value: Sequence[str], bounds: Bounds) -> tuple[str, ...]:
             paths.setdefault(mount_path(raw), index)
         except Broken as broken:
             faults.append(Fault(f"[{index}]", str(broken)))
+    if len(paths) > catalog.MAX_MOUNT_PATHS:
+        # each is compared with each other only when there are few
+        faults.append(Fault("", f"must name at most {catalog.MAX_MOUNT_PATHS} paths"))
+        raise InvalidFields(tuple(faults))
     for path, index in paths.items():
         if any(path.startswith(other + "/") for other in paths):
             faults.append(Fault(f"[{index}]", "is inside another path of the list"))
-    if len(paths) > catalog.MAX_MOUNT_PATHS:
-        faults.append(Fault("", f"must name at most {catalog.MAX_MOUNT_PATHS} paths"))
     if faults:
         raise InvalidFields(tuple(faults))
     return tuple(paths)

@@ -18,7 +18,13 @@ app = App(
 )
 # named by text, so that a command loads what it needs and nothing of the others
 _HERE = __package__
-app.command(f"{_HERE}.serve:serve", name="serve", help="Serve the API.")
+app.command(
+    f"{_HERE}.serve:serve",
+    name="serve",
+    help="Serve the API until SIGTERM or Ctrl-C. Machines keep running, and the next serve adopts them."
+    " Every option is also an environment variable (--port: ECOMPUTE_SERVER_PORT) and a key of the settings"
+    " file (port); docs/running.md.",
+)
 app.command(f"{_HERE}.people:user", name="user", help="Accounts.")
 app.command(f"{_HERE}.credentials:token", name="token", help="API tokens.")
 app.command(

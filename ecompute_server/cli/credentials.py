@@ -77,8 +77,13 @@ def list_tokens(
         print(json.dumps([attrs.asdict(one, recurse=False) for one in tokens], indent=2))
         return
     for one in tokens:
-        until = time.strftime("%Y-%m-%d", time.gmtime(one.expires_at)) if one.expires_at else "never"
-        print(f"{one.id}  {one.name}  expires {until}")
+        scopes = " ".join(f"{scope}={','.join(actions)}" for scope, actions in one.scopes.items())
+        times = f"expires {_day(one.expires_at)}  used {_day(one.last_used_at)}"
+        print(f"{one.id}  {one.name}  {times}  {scopes}")
+
+
+def _day(moment: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(moment)) if moment else "never"
 
 
 @token.command

@@ -14,7 +14,6 @@ from cyclopts import App, Parameter
 
 from ecompute_server.identity.accounts import hash_new_password, new_user
 from ecompute_server.settings import MAX_LIMIT
-from ecompute_server.store.containers import SqliteContainers
 from ecompute_server.store.database import SqliteFile
 from ecompute_server.store.interface import Duplicate, User
 from ecompute_server.store.people import SqliteUsers
@@ -67,9 +66,12 @@ def remove(name: Name, /, *, state: State = None, settings: SettingsFile = None)
     """Remove a user with all keys and tokens; refused while the user has containers."""
     with open_file(settings_of(state, settings)) as file:
         users, found = find(file, name)
-        if count := len(SqliteContainers(file).of_user(found.id)):
-            raise CommandError(f"{name} still has {count} containers; delete them first.")
-        asyncio.run(users.remove(found.id))
+        if count := asyncio.run(users.remove(found.id)):
+            things = "1 container" if count == 1 else f"{count} containers"
+            raise CommandError(
+                f"{name} still has {things}; delete them first (`ecompute-server token create --user {name}`"
+                " makes a token that may)."
+            )
 
 
 @user.command
@@ -85,8 +87,7 @@ def passwd(
     with open_file(settings_of(state, settings)) as file:
         users, found = find(file, name)
         hashed = hash_new_password(_password(password_stdin))
-        changed = attrs.evolve(found, password_hash=hashed, sessions_since=time.time())
-        asyncio.run(users.update(changed))
+        asyncio.run(users.update(found.id, password_hash=hashed, sessions_since=time.time()))
 
 
 @user.command
@@ -109,7 +110,7 @@ def limits(
         keys = own[1] if max_ssh_keys is None else max_ssh_keys
         if not all(0 <= (limit or 0) <= MAX_LIMIT for limit in (containers, keys)):
             raise CommandError(f"A limit must be from 0 to {MAX_LIMIT}.")
-        asyncio.run(users.update(attrs.evolve(found, max_containers=containers, max_ssh_keys=keys)))
+        asyncio.run(users.update(found.id, max_containers=containers, max_ssh_keys=keys))
     print(f"containers {_told(containers, chosen.max_containers_per_user)}")
     print(f"ssh-keys {_told(keys, chosen.max_ssh_keys_per_user)}")
 

@@ -19,38 +19,39 @@ from ecompute_server.http.serving import (
     raise_open_files_limit,
     serve_until_signal,
 )
-from ecompute_server.settings import Settings
+from ecompute_server.identity import passwords
+from ecompute_server.settings import Settings, told
 from ecompute_server.state import StateDirectory
 
 from .common import SettingsFile, State, existing_state, settings_of
 
 
+def _option(name: str, *, several: bool = False) -> Parameter:
+    """A setting as an option; its help is the setting's own."""
+    return Parameter(help=told(name), negative="" if several else None)
+
+
 def serve(
     *,
     state: State = None,
-    host: Annotated[str | None, Parameter(help="Address to listen on (127.0.0.1).")] = None,
-    port: Annotated[int | None, Parameter(help="Port to listen on (7780); 0 takes a free one.")] = None,
-    hypervisor: Annotated[str | None, Parameter(help="libvirt (default) or simulated.")] = None,
-    libvirt_uri: Annotated[
-        str | None, Parameter(help="embed (default, no daemon), qemu:///system or qemu:///session.")
-    ] = None,
-    domain: Annotated[str | None, Parameter(help="Domain of the containers' names.")] = None,
-    default_image: Annotated[str | None, Parameter(help="Image that new containers boot.")] = None,
-    max_containers_per_user: Annotated[int | None, Parameter(help="Containers of one user (3).")] = None,
-    max_ssh_keys_per_user: Annotated[int | None, Parameter(help="SSH keys of one user (10).")] = None,
-    min_memory_mb: Annotated[int | None, Parameter(help="Smallest memory of one container.")] = None,
-    max_memory_mb: Annotated[int | None, Parameter(help="Largest memory of one container.")] = None,
-    max_storage_gb: Annotated[int | None, Parameter(help="Largest storage of one container.")] = None,
-    allowed_origin: Annotated[
-        list[str] | None, Parameter(negative="", help="Origin of web pages that may use the API; repeatable.")
-    ] = None,
-    outbound: Annotated[str | None, Parameter(help="Guests' way out: filtered or none.")] = None,
-    port_offset: Annotated[
-        int | None, Parameter(help="Added to ports on containers' addresses, where those are privileged.")
-    ] = None,
-    boot_deadline: Annotated[float | None, Parameter(help="Seconds in which a guest must answer.")] = None,
-    stop_grace: Annotated[float | None, Parameter(help="Seconds that a guest has to power off.")] = None,
-    log_level: Annotated[str | None, Parameter(help="debug, info, warning or error.")] = None,
+    host: Annotated[str | None, _option("host")] = None,
+    port: Annotated[int | None, _option("port")] = None,
+    hypervisor: Annotated[str | None, _option("hypervisor")] = None,
+    libvirt_uri: Annotated[str | None, _option("libvirt_uri")] = None,
+    domain: Annotated[str | None, _option("domain")] = None,
+    default_image: Annotated[str | None, _option("default_image")] = None,
+    max_containers_per_user: Annotated[int | None, _option("max_containers_per_user")] = None,
+    max_ssh_keys_per_user: Annotated[int | None, _option("max_ssh_keys_per_user")] = None,
+    min_memory_mb: Annotated[int | None, _option("min_memory_mb")] = None,
+    max_memory_mb: Annotated[int | None, _option("max_memory_mb")] = None,
+    max_storage_gb: Annotated[int | None, _option("max_storage_gb")] = None,
+    allowed_origin: Annotated[list[str] | None, _option("allowed_origins", several=True)] = None,
+    trusted_proxy: Annotated[list[str] | None, _option("trusted_proxies", several=True)] = None,
+    outbound: Annotated[str | None, _option("outbound")] = None,
+    port_offset: Annotated[int | None, _option("port_offset")] = None,
+    boot_deadline: Annotated[float | None, _option("boot_deadline")] = None,
+    stop_grace: Annotated[float | None, _option("stop_grace")] = None,
+    log_level: Annotated[str | None, _option("log_level")] = None,
     settings: SettingsFile = None,
 ) -> int:
     """Serve the API until SIGTERM or Ctrl-C. Users' machines keep running and the next serve adopts them.
@@ -72,6 +73,7 @@ def serve(
         max_memory_mb=max_memory_mb,
         max_storage_gb=max_storage_gb,
         allowed_origins=None if allowed_origin is None else tuple(allowed_origin),
+        trusted_proxies=None if trusted_proxy is None else tuple(trusted_proxy),
         outbound=outbound,
         port_offset=port_offset,
         boot_deadline=boot_deadline,
@@ -94,9 +96,12 @@ async def _serve(settings: Settings) -> int:
             async with assembly.open_services(settings, state) as services:
                 address, port = listener.getsockname()[:2]
                 host = f"[{address}]" if ":" in address else address
+                passwords.prepare()
                 give_memory_back()
                 server = Server(
-                    Api(services), started=lambda: print(f"ready http://{host}:{port}", flush=True)
+                    Api(services),
+                    started=lambda: print(f"ready http://{host}:{port}", flush=True),
+                    trusted_proxies=settings.trusted_proxies,
                 )
                 await serve_until_signal(server, listener)
                 left = sum(

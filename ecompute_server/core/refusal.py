@@ -46,9 +46,14 @@ class Refusal(Exception):
         return body
 
 
-def not_found() -> Refusal:
+def no_such_path() -> Refusal:
+    """The server has no such path."""
+    return Refusal(Code.NOT_FOUND, "There is no such path.")
+
+
+def not_found(thing: str) -> Refusal:
     """The one answer for whatever is not there or is not the caller's; always the same bytes."""
-    return Refusal(Code.NOT_FOUND, "There is nothing here by that name.")
+    return Refusal(Code.NOT_FOUND, f"No {thing} of yours is named by this path.")
 
 
 def invalid(faults: tuple[Fault, ...]) -> Refusal:

@@ -117,7 +117,7 @@ class Call(Generic[R]):
             Refusal: there is none; the same answer for another user's.
         """
         if self.container_or_none is None:
-            raise not_found()
+            raise not_found("container")
         return self.container_or_none
 
     def receipt(self, present: Callable[[T], Any]) -> Receipt[T] | None:

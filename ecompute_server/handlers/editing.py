@@ -28,5 +28,5 @@ async def edit(
     receipt = call.receipt(present) if present else None
     edited = await call.services.containers.edit(call.container.id, change, receipt=receipt)
     if edited is None:
-        raise not_found()
+        raise not_found("container")
     return edited

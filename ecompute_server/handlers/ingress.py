@@ -30,7 +30,7 @@ async def add(call: Call[ask.AddIngress]) -> IngressRule:
 async def remove(call: Call[ask.RemoveIngress]) -> Acknowledgement:
     edited = await edit(call, lambda record: edits.remove_rule(record, call.request.port))
     if not edited.result:
-        raise not_found()
+        raise not_found("ingress rule")
     return Acknowledgement("ok")
 
 

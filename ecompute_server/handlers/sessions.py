@@ -7,7 +7,7 @@ from ecompute.contract.problems import Code
 from ecompute.contract.resources import Acknowledgement, Session
 from ecompute_server.core.refusal import Refusal
 from ecompute_server.identity.accounts import log_in as find_account
-from ecompute_server.identity.throttle import address_key
+from ecompute_server.identity.throttle import TooManyTries, address_key
 from ecompute_server.logs import note
 from ecompute_server.store.interface import User
 
@@ -16,17 +16,17 @@ from .call import Call
 
 async def log_in(call: Call[ask.LogIn]) -> Session:
     services, username = call.services, call.request.username
-    attempt = services.throttle.begin(f"user {username[:100]}", f"address {address_key(call.address)}")
-    if isinstance(attempt, int):
-        raise Refusal(
-            Code.RATE_LIMITED,
-            "There were too many tries to log in; wait as long as Retry-After says.",
-            headers={"Retry-After": str(attempt)},
-        )
-    user = await find_account(services.users, username, call.request.password)
+    keys = f"user {username[:100]}", f"address {address_key(call.address)}"
+    try:
+        async with services.throttle.attempt(*keys) as failed:
+            user = await find_account(services.users, username, call.request.password)
+            if user is None:
+                failed()
+    except TooManyTries as error:
+        headers = {"Retry-After": str(error.seconds)}
+        raise Refusal(Code.RATE_LIMITED, "There were too many tries to log in.", headers=headers) from None
     if user is None:
         raise Refusal(Code.UNAUTHENTICATED, "The user name or the password is wrong.")
-    attempt.succeeded()
     note(user=user.id)
     return _present(user, services.credentials.mint_session(user, services.clock()))
 

@@ -43,7 +43,7 @@ async def add(call: Call[ask.AddSSHKey]) -> SSHKey:
 
 async def delete(call: Call[ask.DeleteSSHKey]) -> Acknowledgement:
     if not await call.services.keys.remove(call.caller.user_id, call.request.id):
-        raise not_found()
+        raise not_found("SSH key")
     return Acknowledgement("ok")
 
 

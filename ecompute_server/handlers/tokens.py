@@ -43,7 +43,7 @@ async def create(call: Call[ask.CreateToken]) -> Token:
 
 async def delete(call: Call[ask.DeleteToken]) -> Acknowledgement:
     if not await call.services.credentials.revoke_token(call.caller.user_id, call.request.id):
-        raise not_found()
+        raise not_found("API token")
     return Acknowledgement("ok")
 
 

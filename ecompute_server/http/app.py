@@ -25,18 +25,18 @@ from ecompute.contract.endpoints import CHANNELS, ENDPOINTS
 from ecompute.contract.problems import Code, InvalidFields
 from ecompute_server.core.access import Caller
 from ecompute_server.core.record import ContainerRecord
-from ecompute_server.core.refusal import Refusal, invalid, not_found, unavailable
+from ecompute_server.core.refusal import Refusal, invalid, no_such_path, unavailable
 from ecompute_server.handlers import CHANNEL_HANDLERS, HANDLERS
 from ecompute_server.handlers.call import Call, Services
 from ecompute_server.logs import RequestContext, current_request, get_logger, request_ended
-from ecompute_server.store.interface import StoreUnavailable
+from ecompute_server.store.interface import NoSuchUser, StoreUnavailable
 
 from . import idempotency, responses
 from .conversations import Conversations
 from .cors import Origins
 from .gate import Row, authorise, container_of, credential_of
-from .operations import Operations, Readiness
 from .pages import description_routes
+from .probes import Probes, Readiness
 from .reading import json_body, read_body
 from .sockets import CloseCode, Socket, SocketClosed
 
@@ -55,12 +55,12 @@ class Api:
         self._conversations = Conversations(self._is_valid)
         services.credentials.on_revoked(self._conversations.check)
         self._draining = False
-        self._operations = Operations(
+        self._probes = Probes(
             readiness=Readiness(database=services.database, hypervisor=services.hypervisor),
             exposition=services.metrics.exposition,
             draining=lambda: self._draining,
         )
-        self._open_paths = frozenset(route.path for route in self._operations.routes())
+        self._open_paths = frozenset(route.path for route in self._probes.routes())
         self._router = Router(routes=self._routes(), redirect_slashes=False, default=self._unknown)
 
     def _routes(self) -> list[Route | WebSocketRoute]:
@@ -74,12 +74,15 @@ class Api:
         for channel in CHANNELS:
             opener = self._channel(channel)
             routes += [WebSocketRoute(channel.path, opener), Route(channel.path, self._not_upgraded(channel))]
-        return [*routes, *self._operations.routes(), *description_routes(self._services.bounds)]
+        return [*routes, *self._probes.routes(), *description_routes(self._services.bounds)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         request_id = secrets.token_hex(8)
         is_websocket = scope["type"] == "websocket"
+        if scope["path"].startswith(("http://", "https://")):
+            # as clients of a proxy write it (RFC 9112 §3.2.2)
+            scope = {**scope, "path": "/" + scope["path"].partition("://")[2].partition("/")[2]}
         if is_websocket:
             # the query may hold a credential; the HTTP server logs its own scope, so it leaves that one
             seen, scope = scope, dict(scope)
@@ -121,6 +124,8 @@ class Api:
             answer = responses.error(invalid(error.faults))
         except (ClientDisconnect, SocketClosed):
             return
+        except NoSuchUser:
+            answer = responses.error(Refusal(Code.UNAUTHENTICATED, "The credential's user is gone."))
         except StoreUnavailable as error:
             _log.error("the store cannot write", reason=str(error))
             answer = responses.error(unavailable("The server cannot store anything at the moment."))
@@ -144,8 +149,8 @@ class Api:
         if self._draining and scope["path"] not in self._open_paths:
             raise _going_away()
         # routing takes a line break at a path's end for the end of the path
-        if not scope["path"].isprintable():
-            raise not_found()
+        if scope["path"].endswith("\n"):
+            raise no_such_path()
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
             message = f"The headers are larger than {MAX_HEADER_BYTES} bytes."
             raise Refusal(Code.INVALID_REQUEST, message, headers={"Connection": "close"})
@@ -156,7 +161,7 @@ class Api:
             raise Refusal(Code.INVALID_REQUEST, message, headers={"Connection": "close"})
 
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
-        raise not_found()
+        raise no_such_path()
 
     # --- HTTP rows --------------------------------------------------------------------------------
 
@@ -248,7 +253,7 @@ class Api:
         """Take no new work, and say goodbye on every WebSocket, which takes at most some seconds."""
         self.take_no_more()
         await self._conversations.drain()
-        await self._operations.close()
+        await self._probes.close()
 
     def _caller(self, row: Row, connection: HTTPConnection) -> Caller | None:
         context = _context()
@@ -296,7 +301,10 @@ class _Asgi:
 
 
 def _going_away() -> Refusal:
-    return unavailable("The server is shutting down.")
+    refusal = unavailable("The server is shutting down.")
+    # a client that kept this connection would lose its next request
+    refusal.headers["Connection"] = "close"
+    return refusal
 
 
 def _wrong_method(allowed: list[str]) -> Refusal:

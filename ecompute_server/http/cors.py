@@ -58,4 +58,5 @@ class Origins:
         """Whether a page may open a WebSocket; programs send no origin, and the server's own pages may."""
         if origin is None or origin in self._allowed:
             return True
-        return origin.partition("://")[2] == host
+        scheme, _, place = origin.partition("://")
+        return scheme in ("http", "https") and place == host and bool(host)

@@ -28,9 +28,11 @@ pre { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; }
 th, td { border-bottom: 1px solid var(--line); }
-nav ul { columns: 16rem; list-style: none; padding: 0; margin: 0; }
+nav ul { columns: 27rem 2; list-style: none; padding: 0; margin: 0; }
+nav li { break-inside: avoid; overflow-wrap: anywhere; }
+nav code { display: flex; }
 nav h4 { margin-top: .8rem; }
-.method { display: inline-block; min-width: 4.2em; font-weight: 700; }
+.method { display: inline-block; min-width: 4.2em; flex: none; font-weight: 700; }
 .quiet { opacity: .75; }
 summary { cursor: pointer; }
 """

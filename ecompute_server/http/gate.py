@@ -48,7 +48,7 @@ def authorise(services: Services, row: Row, connection: HTTPConnection) -> Calle
     if needed is not None:
         raise Refusal(
             Code.FORBIDDEN,
-            "The token does not allow this; see `needed` for the scope and action that it lacks.",
+            "The token does not allow this.",
             needed=needed,
         )
     return caller
@@ -66,5 +66,5 @@ def container_of(
         return None
     record = services.containers.get(connection.path_params["id"])
     if record is None or caller is None or record.user_id != caller.user_id or record.life.deleted:
-        raise not_found()
+        raise not_found("container")
     return record

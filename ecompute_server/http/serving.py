@@ -9,7 +9,7 @@ import gc
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -84,7 +84,13 @@ def give_memory_back() -> None:
 class Server(uvicorn.Server):
     """An HTTP server of one application that somebody else starts and stops."""
 
-    def __init__(self, api: Api, *, started: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        *,
+        started: Callable[[], None] = lambda: None,
+        trusted_proxies: Sequence[str] = (),
+    ) -> None:
         config = uvicorn.Config(
             api,
             # h11 bounds the size of a request's head, httptools does not
@@ -99,6 +105,9 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            # only who was named may say where a client is: the login throttle goes by it
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
             timeout_graceful_shutdown=5,
             backlog=_BACKLOG,
         )

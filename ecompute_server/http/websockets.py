@@ -17,6 +17,8 @@ from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto import events
 from wsproto.connection import ConnectionState
 
+from ecompute.contract.messages import CLOSE_MEANINGS
+
 from .sockets import FRAMES, LINK, CloseCode
 
 FAREWELL_SECONDS = 3.0
@@ -34,6 +36,7 @@ class MessageProtocol(WSProtocol):
 
     _parsing: asyncio.Handle | None = None
     _owed_pong: events.Ping | None = None
+    _taken = 0
     _heard_at = 0.0
     _is_garbled = False
     lost: asyncio.Future[None]
@@ -116,6 +119,10 @@ class MessageProtocol(WSProtocol):
             self.transport.resume_reading()
 
     async def receive(self) -> Any:
+        self._taken += 1
+        if self._taken % _BURST == 0:
+            # a queue that is never empty never lets go of the loop by itself
+            await asyncio.sleep(0)
         message = await self.queue.get()
         if self.read_paused and self.queue.empty() and self.handshake_complete and self._parsing is None:
             self._read_on()
@@ -149,7 +156,9 @@ class MessageProtocol(WSProtocol):
         if not self.close_sent and self.conn.state is ConnectionState.OPEN:
             # how wsproto tells of a frame that it cannot read; what follows it would only pile up there
             self._is_garbled = True
-            self._say_goodbye(int(event.code), event.reason or "", FAULT_SECONDS)
+            code = int(event.code)
+            reason = CLOSE_MEANINGS[CloseCode(code)] if code in list(CloseCode) else ""
+            self._say_goodbye(code, reason, FAULT_SECONDS)
             return
         super().handle_close(event)
         if self.transport.is_closing():

@@ -56,5 +56,7 @@ def hash_new_password(password: str) -> str:
 async def log_in(users: UserStore, username: str, password: str) -> User | None:
     """The account, if name and password fit. An unknown name takes as long as a wrong password."""
     user = users.by_name(username)
-    fits = await verify_password(user.password_hash if user else None, password[:MAX_PASSWORD_BYTES])
+    if len(password.encode("utf-8", "surrogatepass")) > MAX_PASSWORD_BYTES:
+        user, password = None, ""
+    fits = await verify_password(user.password_hash if user else None, password)
     return user if fits else None

@@ -59,8 +59,9 @@ class Credentials:
         key_id = self._sessions.signing_keys()[0].id
         claims = {
             "sub": user.id,
-            # with its fraction: a session begun right after all others were ended is valid
-            "iat": round(now, 3),
+            # with its fraction, and not before the others were ended, wherever the clock has gone since: a
+            # session begun right after that is valid
+            "iat": max(round(now, 3), user.sessions_since),
             "exp": int(now) + SESSION_SECONDS,
             "jti": secrets.token_hex(16),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -22,12 +23,17 @@ async def verify_password(password_hash: str | None, password: str) -> bool:
     return await asyncio.get_running_loop().run_in_executor(_threads(), _verify, password_hash, password)
 
 
+def prepare() -> None:
+    """Make ready in the background what the first unknown user would have to wait for."""
+    _threads().submit(_nobody)
+
+
 def _verify(password_hash: str | None, password: str) -> bool:
     try:
         fits = _hasher.verify(password_hash or _nobody(), password)
     except (Argon2Error, InvalidHashError):
         return False
-    return fits and password_hash is not None
+    return fits and bool(password_hash)
 
 
 @cache
@@ -38,4 +44,4 @@ def _threads() -> ThreadPoolExecutor:
 
 @cache
 def _nobody() -> str:
-    return _hasher.hash("nobody has this password")
+    return _hasher.hash(secrets.token_hex(32))

@@ -1,76 +1,109 @@
-"""How often somebody may try to log in.
+"""How often somebody may fail to log in.
 
-A sliding window for each user name and for each address. A try that succeeds does not count, so nobody is
-held up by working; and nothing lasts longer than the window, so nobody can lock another one out for good.
+A sliding window for each user name and for each address. Only failures count, so nobody is held up by
+working; and nothing lasts longer than the window, so nobody can lock another one out for good. Tries that
+are not decided yet take a place as well: one more waits for them rather than slipping past the limit.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-TRIES = 10
+from attrs import define, field
+
+FAILURES = 10
 WINDOW_SECONDS = 60.0
 _MOST_REMEMBERED = 100_000
 
 
+class TooManyTries(Exception):
+    """There were too many failures; `seconds` is how long to wait, in whole seconds."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+@define
+class _Record:
+    failures: deque[float] = field(factory=deque)
+    undecided: int = 0
+
+
 class Throttle:
-    """Counts tries by any number of keys. `now` is a monotonic clock in seconds."""
+    """Counts failures under any number of keys. Lives on one event loop; `now` is a monotonic clock."""
 
     def __init__(
-        self, now: Callable[[], float], *, tries: int = TRIES, window: float = WINDOW_SECONDS
+        self, now: Callable[[], float], *, failures: int = FAILURES, window: float = WINDOW_SECONDS
     ) -> None:
         self._now = now
-        self._tries = tries
+        self._most = failures
         self._window = window
-        self._by_key: OrderedDict[str, deque[float]] = OrderedDict()
+        self._records: OrderedDict[str, _Record] = OrderedDict()
+        self._decided = asyncio.Condition()
 
-    def begin(self, *keys: str) -> Try | int:
-        """Count a try under each key; or, when one of them has no try left, the whole seconds to wait."""
+    @asynccontextmanager
+    async def attempt(self, *keys: str) -> AsyncIterator[Callable[[], None]]:
+        """One try, for as long as the block lasts. Call what it gives when the try has failed.
+
+        Raises:
+            TooManyTries: under one of the keys no more failures are allowed now.
+        """
+        await self._begin(keys)
+        failed = False
+
+        def fail() -> None:
+            nonlocal failed
+            failed = True
+
+        try:
+            yield fail
+        finally:
+            self._end(keys, failed=failed)
+            async with self._decided:
+                self._decided.notify_all()
+
+    async def _begin(self, keys: tuple[str, ...]) -> None:
+        async with self._decided:
+            while True:
+                now = self._now()
+                records = [self._record(key, now) for key in keys]
+                waits = [
+                    record.failures[0] + self._window - now
+                    for record in records
+                    if len(record.failures) >= self._most
+                ]
+                if waits:
+                    raise TooManyTries(max(1, math.ceil(max(waits))))
+                if all(len(record.failures) + record.undecided < self._most for record in records):
+                    break
+                await self._decided.wait()
+            for record in records:
+                record.undecided += 1
+
+    def _end(self, keys: tuple[str, ...], *, failed: bool) -> None:
         now = self._now()
-        waits = [self._wait(key, now) for key in keys]
-        if any(waits):
-            return max(1, math.ceil(max(waits)))
         for key in keys:
-            self._by_key.setdefault(key, deque()).append(now)
-            self._by_key.move_to_end(key)
-        while len(self._by_key) > _MOST_REMEMBERED:
-            self._by_key.popitem(last=False)
-        return Try(self, keys, now)
+            record = self._record(key, now)
+            record.undecided = max(0, record.undecided - 1)
+            if failed:
+                record.failures.append(now)
+            elif not record.failures and not record.undecided:
+                del self._records[key]
 
-    def take_back(self, keys: tuple[str, ...], moment: float) -> None:
-        """Forget one try of each key."""
-        for key in keys:
-            moments = self._by_key.get(key)
-            if moments is None:
-                continue
-            if moment in moments:
-                moments.remove(moment)
-            if not moments:
-                del self._by_key[key]
-
-    def _wait(self, key: str, now: float) -> float:
-        moments = self._by_key.get(key)
-        if moments is None:
-            return 0.0
-        while moments and moments[0] <= now - self._window:
-            moments.popleft()
-        return moments[0] + self._window - now if len(moments) >= self._tries else 0.0
-
-
-class Try:
-    """One counted try."""
-
-    def __init__(self, throttle: Throttle, keys: tuple[str, ...], moment: float) -> None:
-        self._throttle = throttle
-        self._keys = keys
-        self._moment = moment
-
-    def succeeded(self) -> None:
-        """Let it count no more."""
-        self._throttle.take_back(self._keys, self._moment)
+    def _record(self, key: str, now: float) -> _Record:
+        record = self._records.setdefault(key, _Record())
+        self._records.move_to_end(key)
+        while record.failures and record.failures[0] <= now - self._window:
+            record.failures.popleft()
+        if len(self._records) > _MOST_REMEMBERED:
+            self._records.popitem(last=False)
+        return record
 
 
 def address_key(address: str) -> str:

@@ -14,7 +14,7 @@ from ecompute_server.core.edits import Edited
 from ecompute_server.core.lifecycle import BIRTH, EffectKind, Life, Observation, step
 from ecompute_server.core.record import ContainerRecord, Rule
 
-from .database import SqliteFile, insert
+from .database import SqliteFile, insert, must_exist
 from .interface import Change, Duplicate, Effect, LimitReached, Listener, Receipt
 from .receipts import keep
 
@@ -49,6 +49,7 @@ class SqliteContainers:
         self, record: ContainerRecord, *, limit: int, receipt: Receipt[ContainerRecord] | None = None
     ) -> None:
         def change(db: Database) -> Change:
+            must_exist(db, record.user_id)
             table = db.table("containers")
             if table.count_where("user_id = ? AND deleted = 0", [record.user_id]) >= limit:
                 raise LimitReached

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 from sqlite_utils import Database
 
-from .database import SqliteFile
+from .database import SqliteFile, must_exist
 from .interface import LimitReached, SigningKey, TokenRecord
 
 
@@ -53,6 +53,7 @@ class SqliteTokens:
 
     async def add(self, token: TokenRecord, *, secret_hash: str, limit: int) -> None:
         def change(db: Database) -> None:
+            must_exist(db, token.user_id)
             if db.table("tokens").count_where("user_id = ?", [token.user_id]) >= limit:
                 raise LimitReached
             row = attrs.asdict(token, recurse=False)

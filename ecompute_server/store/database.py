@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
-from .interface import StoreUnavailable
+from .interface import NoSuchUser, StoreUnavailable
 from .schema import migrations
 
 T = TypeVar("T")
@@ -62,14 +63,14 @@ class SqliteFile:
         return self._under_way
 
     async def ping(self) -> None:
-        """Read from the file, and take an empty transaction once the writes that came before are done.
+        """Read from the file, and write to it once the writes that came before are done.
 
         Raises:
             StoreUnavailable: one of the two is not possible now.
         """
         try:
             self.reader.conn.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            await self.write(lambda db: None)
+            await self.write(_leave_a_trace)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
 
@@ -114,6 +115,21 @@ class SqliteFile:
         self._thread.shutdown(wait=True)
         self._writing.close()
         self.reader.close()
+
+
+def _leave_a_trace(db: Database) -> None:
+    # an empty transaction would succeed on a full disk
+    db.conn.execute("INSERT OR REPLACE INTO meta VALUES ('ping', ?)", [str(time.time())])
+
+
+def must_exist(db: Database, user_id: str) -> None:
+    """What a user gets must be written in the transaction that has seen the account.
+
+    Raises:
+        NoSuchUser: it is gone.
+    """
+    if not db.table("users").count_where("id = ?", [user_id]):
+        raise NoSuchUser
 
 
 def insert(db: Database, table: str, values: Mapping[str, Any]) -> int:

@@ -7,7 +7,7 @@ people's things are read from the file, since the commands of the operator may w
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import field, frozen
 
@@ -30,6 +30,10 @@ class StoreUnavailable(Exception):
 
 class Duplicate(Exception):
     """The same thing is there already."""
+
+
+class NoSuchUser(Exception):
+    """The account is gone."""
 
 
 class ReceiptTaken(Exception):
@@ -112,6 +116,7 @@ class ContainerStore(Protocol):
         Raises:
             LimitReached: the user has `limit` containers.
             Duplicate: the id is taken.
+            NoSuchUser: the account is gone.
             ReceiptTaken, TooManyReceipts: as they say.
         """
 
@@ -206,11 +211,13 @@ class UserStore(Protocol):
             Duplicate: the name is taken.
         """
 
-    async def update(self, user: User) -> None:
-        """Replace an account's data."""
+    async def update(self, user_id: str, **columns: Any) -> None:
+        """Change these columns of an account, and no others."""
 
-    async def remove(self, user_id: str) -> None:
-        """Forget an account with its keys, tokens and receipts."""
+    async def remove(self, user_id: str) -> int:
+        """Forget an account with its keys, tokens and receipts; or change nothing, and tell how many
+        containers it still has.
+        """
 
 
 class KeyStore(Protocol):
@@ -235,6 +242,7 @@ class KeyStore(Protocol):
         Raises:
             LimitReached: the user has `limit` keys.
             Duplicate: the user has this key already, by its fingerprint.
+            NoSuchUser: the account is gone.
             ReceiptTaken, TooManyReceipts: as they say.
         """
 
@@ -256,6 +264,7 @@ class TokenStore(Protocol):
 
         Raises:
             LimitReached: the user has `limit` tokens.
+            NoSuchUser: the account is gone.
         """
 
     async def remove(self, user_id: str, token_id: str) -> bool:

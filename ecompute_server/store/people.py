@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 from sqlite_utils import Database
 
-from .database import SqliteFile, insert
+from .database import SqliteFile, insert, must_exist
 from .interface import Duplicate, KeyRecord, LimitReached, Receipt, User
 from .receipts import keep
 
@@ -47,16 +47,20 @@ class SqliteUsers:
 
         await self._file.write(change)
 
-    async def update(self, user: User) -> None:
-        await self._file.write(lambda db: db.table("users").update(user.id, attrs.asdict(user)))
+    async def update(self, user_id: str, **columns: Any) -> None:
+        await self._file.write(lambda db: db.table("users").update(user_id, columns))
 
-    async def remove(self, user_id: str) -> None:
-        def change(db: Database) -> None:
+    async def remove(self, user_id: str) -> int:
+        def change(db: Database) -> int:
+            left = db.table("containers").count_where("user_id = ? AND deleted = 0", [user_id])
+            if left:
+                return left
             for table in ("ssh_keys", "tokens", "receipts"):
                 db.table(table).delete_where("user_id = ?", [user_id])
             db.table("users").delete_where("id = ?", [user_id])
+            return 0
 
-        await self._file.write(change)
+        return await self._file.write(change)
 
 
 def _user(row: sqlite3.Row | None) -> User | None:
@@ -92,6 +96,7 @@ class SqliteKeys:
         receipt: Receipt[KeyRecord] | None = None,
     ) -> KeyRecord:
         def change(db: Database) -> KeyRecord:
+            must_exist(db, user_id)
             table = db.table("ssh_keys")
             if table.count_where("user_id = ? AND fingerprint = ?", [user_id, fingerprint]):
                 raise Duplicate

@@ -13,7 +13,7 @@ from .interface import KeptAnswer, Receipt, ReceiptTaken, TooManyReceipts
 
 T = TypeVar("T")
 
-MAX_RECEIPTS_PER_USER = 10_000
+MAX_RECEIPTS_PER_USER = 50_000
 KEPT_SECONDS = IDEMPOTENCY_HOURS * 3600
 
 

@@ -139,8 +139,35 @@ def test_normal_paths_stay_as_they_are(paths: list[str]) -> None:
     assert rules.mount_paths(once, BOUNDS) == once
 
 
-@pytest.mark.parametrize("text", ["x", "", "-1", "+1", " 1", "1_0", "1.0", "٣", "9" * 19])
+@pytest.mark.parametrize("text", ["x", "", "-", "--1", "+1", " 1", "1_0", "1.0", "٣", "²"])
 def test_a_key_id_in_a_path_is_a_plain_integer(text: str) -> None:
     """What Python would also read as a number is none here."""
     with pytest.raises(InvalidFields):
         codec.read_request(requests.DeleteSSHKey, {"id": text}, {}, BOUNDS)
+
+
+@pytest.mark.parametrize("text", ["-1", "0", "9" * 18, "9" * 19, "-" + "9" * 5000])
+def test_an_integer_that_no_key_has_is_an_integer_all_the_same(text: str) -> None:
+    """What has it is looked for, and not found; it fits into the database's integers."""
+    asked = codec.read_request(requests.DeleteSSHKey, {"id": text}, {}, BOUNDS)
+    assert -(2**63) <= asked.id < 2**63
+
+
+def test_a_list_that_is_far_too_long_is_refused_before_it_is_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One path against every other of ten thousand would hold up everybody; spellings of one are one."""
+    compared = 0
+
+    class Watched(str):
+        def startswith(self, *prefix: object) -> bool:  # type: ignore[override]
+            nonlocal compared
+            compared += 1
+            return super().startswith(*prefix)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rules, "mount_path", Watched)
+    with pytest.raises(InvalidFields, match="at most 16"):
+        rules.mount_paths([f"/{n}" for n in range(10_000)], BOUNDS)
+    assert compared == 0
+    monkeypatch.undo()
+    assert rules.mount_paths(["/a" + "/" * n for n in range(100)], BOUNDS) == ("/a",)

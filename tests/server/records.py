@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import attrs
+
 from ecompute_server.core import edits
 from ecompute_server.core.lifecycle import Command
 from ecompute_server.core.record import ContainerRecord
-from ecompute_server.store.interface import ContainerStore
+from ecompute_server.identity.accounts import account
+from ecompute_server.store.database import SqliteFile
+from ecompute_server.store.interface import ContainerStore, User
+from ecompute_server.store.people import SqliteUsers
 
 
 def record(id_: str = "aaaaaaaa", **more: object) -> ContainerRecord:
@@ -25,6 +30,17 @@ def record(id_: str = "aaaaaaaa", **more: object) -> ContainerRecord:
         "image": "micro",
     }
     return ContainerRecord(**{**values, **more})  # type: ignore[arg-type]
+
+
+def user(id_: str = "u1") -> User:
+    """An account to which records can belong."""
+    return attrs.evolve(account(id_, "", now=1), id=id_)
+
+
+async def make_users(file: SqliteFile, *ids: str) -> None:
+    """Accounts with these ids."""
+    for id_ in ids:
+        await SqliteUsers(file).add(user(id_))
 
 
 async def order(store: ContainerStore, id_: str, command: Command) -> ContainerRecord | None:

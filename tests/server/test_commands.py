@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -13,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import attrs
 import httpx
 import pytest
 
-from ecompute_server.settings import SettingsError, gather
+from ecompute_server.settings import Settings, SettingsError, as_options, gather
 
 COMMAND = [sys.executable, "-m", "ecompute_server"]
 
@@ -231,3 +233,22 @@ def test_without_libvirt_s_binding_serve_says_what_to_install(tmp_path: Path) ->
     command = [sys.executable, "-c", hidden, "serve", "--port", "0", "--state", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert "ecompute[libvirt]" in sentence(done)
+
+
+def test_the_page_for_operators_lists_every_setting() -> None:
+    """With its default and the words of `serve --help`."""
+    page = (Path(__file__).parents[2] / "docs" / "running.md").read_text()
+    table = dict(re.findall(r"^\| `(\w+)` \| (?:.*?) ?\| (.*?) \|$", page.partition("## Health")[0], re.M))
+    told = {a.name: a.metadata["help"].rstrip(".") for a in attrs.fields(Settings)}
+    assert table == told
+    for setting in attrs.fields(Settings):
+        if isinstance(setting.default, str | int | float):
+            assert f"| `{setting.name}` | `{setting.default}` |" in page
+
+
+def test_every_setting_is_an_option() -> None:
+    """Of `serve`, by its name or, for a list, by the name of one."""
+    shown = run("serve", "--help", COLUMNS="200").stdout
+    lists = Settings(allowed_origins=("http://a",), trusted_proxies=("::1",))
+    options = [option for option in as_options(lists) if option.startswith("--")]
+    assert [option for option in options if option not in shown] == []

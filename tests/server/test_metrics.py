@@ -21,9 +21,9 @@ from ecompute_server.metrics import Metrics, Queues
 from ecompute_server.settings import Settings
 from ecompute_server.state import StateDirectory
 from ecompute_server.store.interface import Change
-from tests.server.records import order, record
+from tests.server.records import order, record, user
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "running.md"
 
 
 class Stage:
@@ -234,6 +234,7 @@ def test_what_waits_in_a_server_is_told_until_it_is_done(tmp_path: Path) -> None
                 return [values[f"ecompute_{name}"] for name in names]
 
             assert waiting() == [0, 0, 0]
+            await services.users.add(user())
             await services.containers.create(record(), limit=1)
             await order(services.containers, "aaaaaaaa", Command.STOP)
             assert waiting()[0] >= 2

@@ -23,8 +23,8 @@ from ecompute_server.hypervisor.interface import HypervisorError
 from ecompute_server.hypervisor.simulated import SimulatedHypervisor
 from ecompute_server.settings import Settings
 from ecompute_server.state import StateDirectory
-from ecompute_server.store.interface import Change
-from tests.server.records import order, record
+from ecompute_server.store.interface import Change, StoreUnavailable
+from tests.server.records import order, record, user
 
 PATIENCE = 20.0
 
@@ -111,6 +111,8 @@ async def world(
     chosen = assembly.Drivers(hypervisor, SimulatedGuests(hypervisor), doors, lambda kind: None)
     settings = Settings(state=state, hypervisor="simulated", **more)  # type: ignore[arg-type]
     async with assembly.open_services(settings, StateDirectory(state), chosen=chosen) as services:
+        if services.users.by_id("u1") is None:
+            await services.users.add(user())
         yield World(services, hypervisor, doors)
 
 
@@ -359,6 +361,31 @@ def test_other_mount_paths_are_another_boot(tmp_path: Path) -> None:
             await w.until(lambda: w.history[-1] == "running")
             assert w.history == ["pending", "initializing", "running"]
             assert await w.machines() == {"aaaaaaaa": 2}
+
+    play(scene)
+
+
+def test_no_fact_is_lost_while_nothing_can_be_written(tmp_path: Path) -> None:
+    """A boot that ends while another process holds the database is told once that is over."""
+
+    async def scene() -> None:
+        async with world(tmp_path) as w:
+            blocked = asyncio.Event()
+            observe, tries = w.services.containers.observe, 0
+
+            async def refuse_twice(id_: str, seen: Observation) -> ContainerRecord | None:
+                nonlocal tries
+                tries += 1
+                if tries <= 2:
+                    blocked.set()
+                    raise StoreUnavailable("database is locked")
+                return await observe(id_, seen)
+
+            w.services.containers.observe = refuse_twice  # type: ignore[method-assign]
+            await w.create()
+            await blocked.wait()
+            await w.until(lambda: w.status() is Status.RUNNING)
+            assert w.history == ["pending", "initializing", "running"]
 
     play(scene)
 

@@ -33,6 +33,15 @@ def pages() -> dict[str, str]:
     }
 
 
+EXECUTION = """\
+→ {"command": "wc -c", "pty": false}
+→ 0x00 "hello"
+→ {"type": "eof"}
+← 0x01 "5\\n"
+← {"type": "exit", "status": 0}
+← close 1000"""
+
+
 def write(folder: Path) -> None:
     """Bring a folder of pages up to date; pages that are there no longer made are removed."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,6 +142,12 @@ def _websockets(described: prose.Document) -> Iterator[str]:
         if one.is_websocket:
             yield from _operation(described, one)
             yield from _conversations(one.said["x-websocket"]["conversations"])
+    yield from (f"## `{catalog.EXEC_PROTOCOL}`, frame by frame", "")
+    yield "Counting the bytes of an input; `→` is to the server, and numbers are bytes of a binary frame:"
+    yield ""
+    yield from _code("text", EXECUTION)
+    yield "A server that does not know a subprotocol answers without one, and then it is a plain terminal."
+    yield ""
     yield from ("## Close codes", "")
     yield from _table(
         ["Code", "Meaning"], [[str(int(code)), words] for code, words in messages.CLOSE_MEANINGS.items()]

@@ -21,7 +21,7 @@ from . import refusals, samples, schemas
 from .conversations import CONVERSATIONS, Conversation
 from .examples import ANSWERS, EXAMPLES
 from .schemas import Schema, reference
-from .words import about, meaning
+from .words import about, details, meaning
 
 Row = Endpoint[Any, Any] | Channel[Any, Any]
 ROWS: tuple[Row, ...] = (*ENDPOINTS, *CHANNELS)
@@ -113,11 +113,11 @@ def request_example(row: Row) -> codec.Written:
 
 def _common(row: Row, bounds: Bounds) -> dict[str, Any]:
     scope = {} if row.scope is None else {"x-scope": row.scope, "x-action": str(row.action)}
-    words = [about(row.request), f"Needs {needs(row)}."]
+    words = [details(row.request), f"Needs {needs(row)}."]
     return {
         "operationId": operation_id(row),
         "summary": row.summary,
-        "description": "\n\n".join(line for line in words if line != row.summary),
+        "description": "\n\n".join(filter(None, words)),
         "tags": [noun(row)],
         "security": _security(row),
         **scope,

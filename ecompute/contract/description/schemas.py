@@ -29,7 +29,6 @@ INGRESS_PORT: Schema = {
     "type": "integer",
     "anyOf": [{"enum": [80, 443]}, {"minimum": 8000, "maximum": 8999}],
 }
-_MAX_PATH_INTEGER = 10**18 - 1  # the codec reads at most 18 digits
 
 _SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"
 _UNPRINTABLE = "\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029"
@@ -153,7 +152,7 @@ def parameter(spec: RequestField, bounds: Bounds) -> Schema:
     if spec.place == "path" and spec.type is str:
         return {**schema, "minLength": 1}
     if spec.place == "path":
-        return {**schema, "minimum": 0, "maximum": _MAX_PATH_INTEGER}
+        return schema
     return {**schema, "default": spec.default}
 
 

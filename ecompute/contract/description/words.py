@@ -109,6 +109,11 @@ def meaning(cls: type, field: str) -> str:
     return SPECIAL.get((cls, field)) or FIELDS[field]
 
 
+def details(cls: type) -> str:
+    """What its docstring says beyond the first paragraph, without line breaks; mostly nothing."""
+    return " ".join((cls.__doc__ or "").partition("\n\n")[2].split())
+
+
 def about(cls: type) -> str:
     """What a class of the contract is: the first paragraph of its docstring, as one line."""
     return " ".join((cls.__doc__ or "").partition("\n\n")[0].split())

@@ -39,6 +39,9 @@ DISK_LIMIT = 256 << 20
 """What one machine's files may take on this host, whatever its `storage_gb` says."""
 
 
+_SAVE_AGAIN_SECONDS = 0.5
+
+
 class SimulatedHypervisor:
     """Machines without a hypervisor: any number, of any size, on any computer.
 
@@ -291,11 +294,16 @@ class SimulatedHypervisor:
     def _boot_ended(self, machine: SimulatedMachine) -> None:
         record = machine.record
         if record.phase is Phase.BOOTING:
-            machine.record = evolve(record, phase=record.boot.outcome)
-            state = self._opened()
-            state.save(machine.record)
-            if machine.ready:
-                state.print_console(machine.spec.container_id, ready_log(machine.spec))
+            ended, state = evolve(record, phase=record.boot.outcome), self._opened()
+            try:
+                state.save(ended)
+                if ended.phase is Phase.READY:
+                    state.print_console(machine.spec.container_id, ready_log(machine.spec))
+            except OSError:
+                # a full disk; a real guest would not notice, and its host would tell of it later as well
+                self._tell_later(machine, _SAVE_AGAIN_SECONDS)
+                return
+            machine.record = ended
         self._tell_phase(machine)
 
     def _tell_phase(self, machine: SimulatedMachine) -> None:

@@ -18,6 +18,7 @@ from ecompute_server.store.interface import LimitReached, Receipt, ReceiptTaken,
 from ecompute_server.store.people import SqliteKeys
 from ecompute_server.store.receipts import SqliteReceipts
 from ecompute_server.testing import RunningServer, running_server
+from tests.server.records import make_users
 
 
 def create(http: httpx.Client, key: str, key_id: int, **more: Any) -> httpx.Response:
@@ -147,6 +148,7 @@ def test_a_kept_answer_outlives_the_server(tmp_path: Path, public_key: str) -> N
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[SqliteFile]:
     opened = SqliteFile(tmp_path / "ecompute.db")
+    asyncio.run(make_users(opened, "u1"))
     yield opened
     opened.close()
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -74,6 +75,28 @@ def test_the_eleventh_wrong_try_in_a_minute_is_refused(server: RunningServer) ->
     answer = log_in(server, "bob", "a good password")
     assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
     assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+def test_only_a_named_proxy_says_where_a_client_is(tmp_path: Path) -> None:
+    """Otherwise everybody could get round the throttle, and lock others out."""
+
+    def guess(server: RunningServer, address: str, name: str) -> int:
+        body = {"username": name, "password": "nonsense"}
+        headers = {"X-Forwarded-For": address}
+        return httpx.post(f"{server.url}/api/login", json=body, headers=headers, timeout=60).status_code
+
+    with running_server(state=tmp_path / "a") as server:
+        assert [guess(server, f"9.9.9.{n}", f"user{n}") for n in range(11)] == [401] * 10 + [429]
+    with running_server(state=tmp_path / "b", trusted_proxies=("127.0.0.1",)) as server:
+        assert [guess(server, f"9.9.9.{n}", f"user{n}") for n in range(11)] == [401] * 11
+
+
+def test_who_logs_in_rightly_at_the_same_time_is_let_in(server: RunningServer) -> None:
+    """Twelve at once."""
+    server.add_user("bob", "a good password")
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: log_in(server, "bob", "a good password"), range(12)))
+    assert [answer.status_code for answer in answers] == [200] * 12
 
 
 def test_a_forged_session_is_none(server: RunningServer) -> None:
@@ -201,8 +224,9 @@ def test_tokens_are_listed_and_revoked_by_the_operator(server: RunningServer) ->
     """By their ids; the list never shows a token."""
     token = server.api_token({"compute.<uid>": ["read"]})
     listed = command(server, "token", "list", "--user", "alice")
-    id_, name, _, until = listed.split()
-    assert (name, until) == ("test", "never")
+    scope = f"compute.{server.user_id}=read"
+    id_, *rest = listed.split()
+    assert rest == ["test", "expires", "never", "used", "never", scope]
     assert token not in command(server, "token", "list", "--user", "alice", "--json")
     command(server, "token", "revoke", id_, "--user", "alice")
     assert session(server, token) == 401

@@ -16,7 +16,7 @@ from ecompute_server.core.record import ContainerRecord
 from ecompute_server.store.containers import SqliteContainers
 from ecompute_server.store.database import SqliteFile, StoreError
 from ecompute_server.store.interface import Change, Duplicate, LimitReached
-from tests.server.records import order, record
+from tests.server.records import make_users, order, record
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def file(path: Path) -> Iterator[SqliteFile]:
     opened = SqliteFile(path)
+    asyncio.run(make_users(opened, "u1", "u2"))
     yield opened
     opened.close()
 

@@ -104,7 +104,7 @@ def test_what_makes_credentials_worthless_is_counted(path: Path) -> None:
         assert count() == before + 1
         asyncio.run(SqliteTokens(other).remove("u1", "1"))
         assert count() == before + 2
-        asyncio.run(SqliteUsers(other).remove("u1"))
+        asyncio.run(SqliteUsers(other).update("u1", sessions_since=2.0))
         assert count() == before + 3
     finally:
         file.close()

@@ -122,8 +122,20 @@ def test_the_oldest_version_is_served(server: RunningServer) -> None:
         assert link.recv(1) == b""
 
 
+def test_a_target_may_be_a_whole_address(server: RunningServer) -> None:
+    """As clients of a proxy write it (RFC 9112 §3.2.2); the rights are those of its path."""
+    for target, status in (
+        ("http://x/healthz", 200),
+        ("https://x:1/compute/containers?token=t", 401),
+        ("http://x/compute/containers", 401),
+    ):
+        with connected(server) as link:
+            link.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert read_answer(link).status == status
+
+
 @pytest.mark.parametrize(
-    "target", ["http://x/api/session", "https://x", "x:443", "x", "http://", "http://x\\@y/"]
+    "target", ["http://x/nothing", "https://x", "x:443", "x", "http://", "http://x\\@y/"]
 )
 def test_other_forms_of_a_target_lead_nowhere(server: RunningServer, target: str) -> None:
     """Only a path is one."""

@@ -102,7 +102,7 @@ class _Question:
         return f"{type(error).__name__}: {error}" if error is not None else ""
 
 
-class Operations:
+class Probes:
     """The three paths as routes: `/healthz`, `/readyz`, `/metrics`."""
 
     def __init__(

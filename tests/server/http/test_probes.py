@@ -16,8 +16,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Router
 
-from ecompute_server.http import operations
-from ecompute_server.http.operations import Operations, Pinged, Readiness
+from ecompute_server.http import probes
+from ecompute_server.http.probes import Pinged, Probes, Readiness
 from ecompute_server.hypervisor.simulated import SimulatedHypervisor
 from ecompute_server.store.database import SqliteFile
 from ecompute_server.testing import RunningServer
@@ -33,13 +33,13 @@ class Stage:
         self.hypervisor = hypervisor
         self.now = 0.0
         self.draining = False
-        self.operations = Operations(
+        self.probes = Probes(
             readiness=Readiness(database=file, hypervisor=asked, clock=lambda: self.now),
             exposition=lambda: (b"figures 1\n", "text/plain"),
             draining=lambda: self.draining,
         )
         self._client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(Router(self.operations.routes())), base_url="http://stage"
+            transport=httpx.ASGITransport(Router(self.probes.routes())), base_url="http://stage"
         )
 
     async def get(self, path: str, method: str = "GET") -> httpx.Response:
@@ -47,7 +47,7 @@ class Stage:
 
     async def ready(self) -> bool:
         """Asked a second after whatever was remembered."""
-        self.now += operations.REMEMBERED_SECONDS
+        self.now += probes.REMEMBERED_SECONDS
         answer = await self.get("/readyz")
         assert answer.status_code in (200, 503)
         return answer.status_code == 200
@@ -78,7 +78,7 @@ def play(folder: Path, act: Callable[[Stage], Awaitable[None]], asked: Pinged | 
         try:
             yield built
         finally:
-            await built.operations.close()
+            await built.probes.close()
             await hypervisor.close()
             await asyncio.to_thread(file.close)
 
@@ -186,7 +186,7 @@ def test_a_database_that_takes_no_transaction_is_not_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing piles up behind it, and it is ready again when it is free."""
-    monkeypatch.setattr(operations, "DATABASE_SECONDS", 0.01)
+    monkeypatch.setattr(probes, "DATABASE_SECONDS", 0.01)
 
     async def act(stage: Stage) -> None:
         with closing(sqlite3.connect(tmp_path / "ecompute.db", isolation_level=None)) as other:
@@ -205,7 +205,7 @@ def test_a_hypervisor_that_does_not_answer_is_asked_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until it does: then the next look finds it ready, and asks anew."""
-    monkeypatch.setattr(operations, "HYPERVISOR_SECONDS", 0.01)
+    monkeypatch.setattr(probes, "HYPERVISOR_SECONDS", 0.01)
     silent = Silent()
 
     async def act(stage: Stage) -> None:
@@ -246,7 +246,7 @@ def test_a_stage_can_be_closed_while_somebody_waits(tmp_path: Path) -> None:
     async def act(stage: Stage) -> None:
         probe = asyncio.create_task(stage.get("/readyz"))
         await silent.heard.wait()
-        await stage.operations.close()
+        await stage.probes.close()
         await asyncio.wait([probe])
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
