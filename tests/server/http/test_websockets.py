@@ -278,3 +278,32 @@ def test_a_server_that_is_not_ours_will_do() -> None:
         assert [wire.receive() for _ in TEXTS] == TEXTS
         wire.control(CloseConnection(1000))
         assert isinstance(app.ends.get(timeout=PATIENCE), SocketClosed)
+
+
+def test_a_flood_of_small_messages_lets_others_have_their_turn() -> None:
+    """Whoever takes them one after another is never alone with them for long."""
+    alone = 0
+
+    async def take(socket: Socket) -> None:
+        nonlocal alone
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        others = asyncio.create_task(other())
+        seen, run = 0, 0
+        for _ in range(10_000):
+            await socket.receive()
+            run = run + 1 if turns == seen else 0
+            alone, seen = max(alone, run), turns
+        others.cancel()
+
+    app = Application(take)
+    with hosted(app) as host, Wire(host, "/") as wire:
+        wire.link.sendall(frame(1, b"x") * 10_000)
+        wire.until_closed()
+    assert 0 < alone <= 64
