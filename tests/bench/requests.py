@@ -176,13 +176,15 @@ def measure(rounds: int = ROUNDS) -> dict[str, Any]:
         figures: dict[str, Any] = {}
         for name, path in paths.items():
             rates: dict[str, list[float]] = {"bare": [], "10": [], "10000": []}
-            for _ in range(rounds + 1):
-                rates["bare"].append(rate(bare_port, _get(path, few.token)))
-                for count, (server, own_id) in servers.items():
-                    own = path.replace(id_, own_id)
-                    port = urlsplit(server.url).port
-                    assert port is not None
-                    rates[str(count)].append(rate(port, _get(own, server.token)))
+            asked = {"bare": (bare_port, _get(path, few.token))}
+            for count, (server, own_id) in servers.items():
+                port = urlsplit(server.url).port
+                assert port is not None
+                asked[str(count)] = (port, _get(path.replace(id_, own_id), server.token))
+            for round_ in range(rounds + 1):
+                # in turn from the front and from the back: who comes first finds another machine
+                for which in [*asked][:: -1 if round_ % 2 else 1]:
+                    rates[which].append(rate(*asked[which]))
             # the first round warms up
             kept = {which: values[1:] for which, values in rates.items()}
             figures[name] = {
