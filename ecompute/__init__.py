@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .async_terminal import AsyncTerminal
     from .async_watch import AsyncWatch
     from .client import Client, login
+    from .contract.problems import Fault
     from .contract.resources import Container, IngressRule, Mounts, Session, SSHAccess, SSHKey, Token
     from .contract.scopes import Grants, Scope
     from .errors import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         InvalidRequest,
         LimitReached,
         MethodNotAllowed,
+        Needed,
         NotFound,
         NotRunning,
         OutcomeUnknown,
@@ -71,6 +73,7 @@ __all__ = [
     "Error",
     "Event",
     "Events",
+    "Fault",
     "Forbidden",
     "Grants",
     "IngressRule",
@@ -81,6 +84,7 @@ __all__ = [
     "LimitReached",
     "MethodNotAllowed",
     "Mounts",
+    "Needed",
     "NotFound",
     "NotRunning",
     "OutcomeUnknown",
@@ -112,6 +116,7 @@ _HOMES = {
     "async_terminal": ("AsyncTerminal",),
     "async_watch": ("AsyncWatch",),
     "client": ("Client", "login"),
+    "contract.problems": ("Fault",),
     "contract.resources": (
         "Container",
         "IngressRule",
@@ -146,4 +151,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -23,11 +23,11 @@ from .async_operations import (
     AsyncTokens,
 )
 from .contract import endpoints, requests
-from .contract.catalog import TERMINAL_COLS, TERMINAL_ROWS
+from .contract.catalog import TERMINAL_COLS, TERMINAL_ROWS, Status
 from .contract.endpoint import Endpoint
 from .contract.resources import Container, Session
 from .errors import CommandResult, InvalidArgument
-from .protocol import execution, flows, temporary, wire
+from .protocol import execution, flows, temporary, waiting, wire
 from .settings import CALL_TIMEOUT, CONNECT_TIMEOUT, WAIT_TIMEOUT, checked_timeout, resolve
 
 if TYPE_CHECKING:
@@ -55,9 +55,31 @@ class AsyncClient:
     Reads, and calls that may happen twice without harm, are repeated on connection faults and on 429, 502,
     503 and 504, with growing pauses; creating is never repeated blindly. Redirects are not followed.
 
+    Most operations are in groups, which are attributes:
+
+        containers  containers: create, list, get, start, stop, delete, and wait for a status
+        ssh_keys    the public keys that may log in: list, add, delete
+        ssh_access  whether a container can be reached by SSH from outside: get, set
+        ingress     the published ports of a container: list, add, remove
+        mounts      the paths of a container that persist: get, set
+        tokens      API tokens: list, create, delete
+
     Raises:
         InvalidArgument: a setting is missing or malformed.
     """
+
+    containers: AsyncContainers
+    """Containers: create, list, get, start, stop, delete, and wait for a status."""
+    ssh_keys: AsyncSSHKeys
+    """The public keys that may log in: list, add, delete."""
+    ssh_access: AsyncSSHSwitch
+    """Whether a container can be reached by SSH from outside: get, set."""
+    ingress: AsyncIngress
+    """The published ports of a container: list, add, remove."""
+    mounts: AsyncMountPaths
+    """The paths of a container that persist: get, set."""
+    tokens: AsyncTokens
+    """API tokens: list, create, delete."""
 
     def __init__(
         self,
@@ -104,11 +126,7 @@ class AsyncClient:
             Forbidden: the token lacks `read` on all containers of its user.
             APIError, ConnectError, DeadlineExceeded, InvalidAnswer: as for every call.
         """
-        from .async_events import AsyncEvents
-
-        events = AsyncEvents(self._transport, self._timing, self._within(timeout))
-        self._channels.add(events)
-        return events
+        return self._feed("events", self._within(timeout))
 
     def watch(self, *, timeout: float | None = None) -> AsyncWatch:
         """A live view of all containers, as a context manager that gives a mapping of id to container.
@@ -167,7 +185,9 @@ class AsyncClient:
         )
         secret = secrets.token_bytes(32)
         state = temporary.Temporary(request, public_key, unique=unique, secret=secret, timing=self._timing)
-        wait = partial(self.containers.wait, timeout=checked_timeout(timeout))
+        wait = partial(
+            self._wait, status=Status.RUNNING, timeout=checked_timeout(timeout), caller=temporary.CALLER
+        )
         return AsyncTemporary(self._transport, state, self._settings.timeout, wait)
 
     def terminal(
@@ -211,16 +231,17 @@ class AsyncClient:
             Unsupported: the server knows no single commands.
             CommandFailed: with `check`, when its exit status is not 0.
             DeadlineExceeded: it took longer; it may have ended all the same.
-            ConnectError: the connection or the container was lost before its end.
+            ConnectError: the connection or the container was lost before its end, or the server did not take the
+                command.
             InvalidArgument, InvalidAnswer: as for every call.
         """
         from .async_command import AsyncCommand
 
-        deadline = None if timeout is None else self._timing.now() + checked_timeout(timeout)
+        timeout = None if timeout is None else checked_timeout(timeout)
         opening = self._settings.timeout if timeout is None else min(timeout, self._settings.timeout)
         running = AsyncCommand(self._transport, self._timing, id, command, input)
         self._channels.add(running)
-        result = await running.run(opening, deadline)
+        result = await running.run(opening, timeout)
         return execution.checked(id, result) if check else result
 
     async def aclose(self) -> None:
@@ -249,14 +270,22 @@ class AsyncClient:
         flow = flows.call(endpoint, request, self._within(timeout), self._timing)
         return await flows.adrive(flow, self._transport.perform)
 
-    async def _wait(self, id: str, status: str, timeout: float) -> Container:
+    def _feed(self, operation: str, timeout: float) -> AsyncEvents:
+        from .async_events import AsyncEvents
+
+        events = AsyncEvents(self._transport, self._timing, timeout, operation)
+        self._channels.add(events)
+        return events
+
+    async def _wait(self, id: str, status: str, timeout: float, caller: str = "containers.wait") -> Container:
         deadline = self._timing.now() + checked_timeout(timeout)
-        flow = flows.wait_until(id, status, timeout, deadline, self._timing)
-        async with self.events(timeout=timeout) as events:
+        wait = waiting.Wait(id, status, caller)
+        flow = wait.follow(timeout, deadline, self._timing)
+        async with self._feed(wait.operation, timeout) as events:
 
             async def perform(step: flows.Step) -> Any:
                 if isinstance(step, flows.NextEvent):
-                    return await events.receive(step.deadline - self._timing.now())
+                    return await events.receive(max(0.0, step.deadline - self._timing.now()))
                 return await self._transport.perform(step)
 
             return await flows.adrive(flow, perform)

@@ -12,13 +12,11 @@ from .async_connection import AsyncConnection, Background, Signal
 from .contract.catalog import EXEC_PROTOCOL
 from .contract.endpoints import TERMINAL
 from .contract.requests import OpenTerminal
-from .errors import Closed, CommandResult
+from .errors import Closed, CommandResult, one_line, within
 from .protocol import flows, wire
 from .protocol.execution import Execution
 from .protocol.websocket import WebSocket
 from .transport import AsyncTransport
-
-_NOT_ENDED = "The command did not end"
 
 
 class AsyncCommand:
@@ -34,26 +32,29 @@ class AsyncCommand:
     ) -> None:
         self._transport = transport
         self._timing = timing
-        self._request = wire.encode_channel(TERMINAL, OpenTerminal(id))
+        self._id = id
+        self._request = wire.encode_channel(TERMINAL, OpenTerminal(id), "run")
         self._changed = Signal()
         self._state = Execution(command, input)
         self._connection: AsyncConnection | None = None
         self._tasks: TaskGroup | None = None
 
-    async def run(self, opening: float, deadline: float | None) -> CommandResult:
-        """Run it once, to its end; `opening` seconds are for the connection.
+    async def run(self, opening: float, timeout: float | None) -> CommandResult:
+        """Run it once, to its end, within `timeout` seconds; `opening` of them are for the connection.
 
         Raises:
             Error: it could not be started, or its end is not known.
         """
+        deadline = None if timeout is None else self._timing.now() + timeout
+        late = f"The command in container {one_line(self._id)} did not end {within(timeout)}"
         async with Background() as self._tasks:
             try:
                 flow = flows.connect(self._request, (EXEC_PROTOCOL,), opening, self._timing)
                 await flows.adrive(flow, self._perform)
                 connection = self._connection
                 assert connection is not None
-                await self._send(connection, deadline)
-                await connection.wait(lambda: self._state.ended, deadline, _NOT_ENDED)
+                await self._send(connection, deadline, late)
+                await connection.wait(lambda: self._state.ended, deadline, late)
                 return self._state.result()
             finally:
                 await self.aclose()
@@ -67,14 +68,14 @@ class AsyncCommand:
             case _:
                 await self._transport.perform(step)
 
-    async def _send(self, connection: AsyncConnection, deadline: float | None) -> None:
+    async def _send(self, connection: AsyncConnection, deadline: float | None, late: str) -> None:
         # a command may end before it has read all of its input
         for message in self._state.messages():
-            await connection.wait(lambda: self._state.ended or connection.has_room, deadline, _NOT_ENDED)
+            await connection.wait(lambda: self._state.ended or connection.has_room, deadline, late)
             if self._state.ended:
                 return
             with suppress(Closed):
-                await connection.send(partial(WebSocket.send, message=message), deadline)
+                await connection.send(partial(WebSocket.send, message=message), deadline, late)
 
     async def aclose(self) -> None:
         """End the connection; the command gets a hang-up."""

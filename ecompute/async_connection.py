@@ -52,25 +52,30 @@ class AsyncConnection:
         self._done = False
         tasks.start_soon(self._run, name="ecompute websocket")
 
-    async def wait(self, ready: Callable[[], bool], deadline: float | None, what: str) -> None:
+    async def wait(self, ready: Callable[[], bool], deadline: float | None, late: str) -> None:
         """Wait until `ready`, which is asked whenever something has changed.
 
         Raises:
-            DeadlineExceeded: it was not so in time; `what` begins the sentence.
+            DeadlineExceeded: it was not so in time; `late` is the sentence, without its full stop.
         """
         await anyio.lowlevel.checkpoint()
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         with anyio.move_on_after(timeout):
             await self._changed.wait_for(ready)
         if not ready():
-            raise DeadlineExceeded(f"{what} within the time given.")
+            raise DeadlineExceeded(f"{late}.")
 
     @property
     def has_room(self) -> bool:
         """Whether `send` has no need to wait: there is room, or the connection has ended."""
         return self._websocket.finished or self._websocket.outgoing < MAX_OUTGOING
 
-    async def send(self, fill: Callable[[WebSocket], None], deadline: float | None = None) -> None:
+    async def send(
+        self,
+        fill: Callable[[WebSocket], None],
+        deadline: float | None = None,
+        late: str = "The server did not take the data in time",
+    ) -> None:
         """Queue a message, once there is room for it.
 
         Raises:
@@ -78,7 +83,7 @@ class AsyncConnection:
             Closed: the connection has ended.
         """
         websocket = self._websocket
-        await self.wait(lambda: self.has_room, deadline, "The server did not take the data")
+        await self.wait(lambda: self.has_room, deadline, late)
         if websocket.finished:
             raise Closed("The connection has ended.") from websocket.error
         fill(websocket)

@@ -22,8 +22,10 @@ class AsyncEvents(AsyncSubscription[Event]):
     can be cancelled; any may close.
     """
 
-    def __init__(self, transport: AsyncTransport, timing: flows.Timing, timeout: float) -> None:
-        super().__init__(transport, timing, timeout, Feed(), Signal())
+    def __init__(
+        self, transport: AsyncTransport, timing: flows.Timing, timeout: float, operation: str = "events"
+    ) -> None:
+        super().__init__(transport, timing, timeout, Feed(), Signal(), operation)
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self

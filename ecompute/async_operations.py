@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,6 @@ from .settings import WAIT_TIMEOUT
 if TYPE_CHECKING:
     from .async_client import AsyncClient
 
-# inside the classes, `list` is an operation
-_Containers = list[Container]
-_SSHKeys = list[SSHKey]
-_IngressRules = list[IngressRule]
-_Tokens = list[Token]
-
 
 class AsyncContainers:
     """`client.containers`."""
@@ -26,7 +21,7 @@ class AsyncContainers:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
 
-    async def list(self, *, timeout: float | None = None) -> _Containers:
+    async def list(self, *, timeout: float | None = None) -> builtins.list[Container]:
         """The caller's containers, newest first."""
         return [
             *(
@@ -102,6 +97,9 @@ class AsyncContainers:
     async def wait(self, id: str, status: str = "running", *, timeout: float = WAIT_TIMEOUT) -> Container:
         """Wait until a container has a status, by the events feed, and return it as it is then.
 
+        It only watches: waiting for `running` on a stopped container waits for somebody to start it. `status`
+        may be one that this version does not know, so a mistyped one is waited for in vain.
+
         Raises:
             ContainerFailed: it failed on the way; `reason` says why, if the server told.
             NotFound: no container of the caller's has this id, or it was deleted meanwhile.
@@ -117,7 +115,7 @@ class AsyncSSHKeys:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
 
-    async def list(self, *, timeout: float | None = None) -> _SSHKeys:
+    async def list(self, *, timeout: float | None = None) -> builtins.list[SSHKey]:
         """The caller's keys, newest first."""
         return [
             *(await self._client._call(endpoints.LIST_SSH_KEYS, requests.ListSSHKeys(), timeout)).ssh_keys
@@ -172,7 +170,7 @@ class AsyncIngress:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
 
-    async def list(self, id: str, *, timeout: float | None = None) -> _IngressRules:
+    async def list(self, id: str, *, timeout: float | None = None) -> builtins.list[IngressRule]:
         """The rules of a container, by port.
 
         Raises:
@@ -238,7 +236,7 @@ class AsyncTokens:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
 
-    async def list(self, *, timeout: float | None = None) -> _Tokens:
+    async def list(self, *, timeout: float | None = None) -> builtins.list[Token]:
         """The caller's API tokens, newest first, without their secrets."""
         return [*(await self._client._call(endpoints.LIST_TOKENS, requests.ListTokens(), timeout)).tokens]
 

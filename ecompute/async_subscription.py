@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from .async_connection import AsyncConnection, Background, Signal
 from .contract.endpoints import EVENTS
 from .contract.requests import OpenEvents
-from .errors import Closed
+from .errors import Closed, within
 from .protocol import flows, wire
 from .protocol.feed import FeedState
 from .transport import AsyncTransport
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class AsyncSubscription(Generic[T]):
     """One feed. One task at a time can wait for what it tells, and waiting can be cancelled; any may close.
 
-    `changed` tells when the state has changed.
+    `operation` is what messages call it, `changed` tells when the state has changed.
     """
 
     def __init__(
@@ -34,11 +34,12 @@ class AsyncSubscription(Generic[T]):
         timeout: float,
         state: FeedState[T],
         changed: Signal,
+        operation: str,
     ) -> None:
         self._transport = transport
         self._timing = timing
         self._timeout = timeout
-        self._request = wire.encode_channel(EVENTS, OpenEvents())
+        self._request = wire.encode_channel(EVENTS, OpenEvents(), operation)
         self._feed = state
         self._changed = changed
         self._receiving = anyio.Lock()
@@ -79,9 +80,15 @@ class AsyncSubscription(Generic[T]):
         if self._tasks is None and not self._closed:
             raise Closed("A feed has to be entered first: `async with client.events() as events`.")
         deadline = None if timeout is None else time.monotonic() + timeout
+        late = f"No event came {within(timeout)}"
         async with self._receiving:
-            flow = flows.next_event(self._feed, self._take, self._request, self._timing, deadline)
+            flow = flows.next_event(self._feed, self._take, self._request, self._timing, deadline, late)
             return await flows.adrive(flow, self._perform)
+
+    def __repr__(self) -> str:
+        entered = self._tasks is not None
+        state = "closed" if self._closed else "open" if entered else "not entered"
+        return f"<{type(self).__name__}: {state}>"
 
     def _take(self) -> T | None:
         self._check_open()
@@ -96,7 +103,7 @@ class AsyncSubscription(Generic[T]):
             case flows.Connect():
                 await self._connect(step)
             case flows.Await() if self._connection is not None:
-                await self._connection.wait(lambda: self._feed.ready, step.deadline, "No event came")
+                await self._connection.wait(lambda: self._feed.ready, step.deadline, step.late)
             case flows.Pause():
                 with anyio.move_on_after(step.seconds):
                     await self._changed.wait_for(lambda: self._closed)

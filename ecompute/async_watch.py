@@ -16,7 +16,7 @@ from .async_subscription import AsyncSubscription
 from .contract.endpoints import GET_CONTAINER
 from .contract.requests import GetContainer
 from .contract.resources import Container
-from .errors import Closed, DeadlineExceeded, Error
+from .errors import Closed, DeadlineExceeded, Error, within
 from .protocol import flows
 from .protocol.view import Reading, View
 from .transport import AsyncTransport
@@ -39,7 +39,7 @@ class AsyncWatch(Reading):
         self._timeout = timeout
         self._view = View()
         self._changed = Signal()
-        self._feed = AsyncSubscription(transport, timing, timeout, self._view, self._changed)
+        self._feed = AsyncSubscription(transport, timing, timeout, self._view, self._changed, "watch")
         self._undo = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -50,7 +50,9 @@ class AsyncWatch(Reading):
             undo.callback(self._end, Closed("The view is closed."))
             self._view.begin()
             tasks.start_soon(self._keep, name="ecompute watch")
-            await self._wait(lambda: self._view.started, deadline, "No list of containers came")
+            await self._wait(
+                lambda: self._view.started, deadline, f"No list of containers came {within(self._timeout)}"
+            )
             self._undo = undo.pop_all()
         return self
 
@@ -72,9 +74,11 @@ class AsyncWatch(Reading):
             Error: the view has ended.
         """
         deadline = None if timeout is None else self._timing.now() + timeout
-        await self._wait(lambda: ready(self), deadline, "The containers were not as wanted")
+        await self._wait(
+            lambda: ready(self), deadline, f"The containers were not as wanted {within(timeout)}"
+        )
 
-    async def _wait(self, ready: Callable[[], bool], deadline: float | None, what: str) -> None:
+    async def _wait(self, ready: Callable[[], bool], deadline: float | None, late: str) -> None:
         await anyio.lowlevel.checkpoint()
         while True:
             seen = self._view.version
@@ -85,7 +89,7 @@ class AsyncWatch(Reading):
             with anyio.move_on_after(left):
                 await self._changed.wait_for(partial(self._view.is_newer, seen))
             if not self._view.is_newer(seen):
-                raise DeadlineExceeded(f"{what} within the time given.")
+                raise DeadlineExceeded(f"{late}.")
 
     async def _keep(self) -> None:
         try:

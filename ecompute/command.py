@@ -11,13 +11,11 @@ from .connection import Connection
 from .contract.catalog import EXEC_PROTOCOL
 from .contract.endpoints import TERMINAL
 from .contract.requests import OpenTerminal
-from .errors import Closed, CommandResult
+from .errors import Closed, CommandResult, one_line, within
 from .protocol import flows, wire
 from .protocol.execution import Execution
 from .protocol.websocket import WebSocket
 from .transport import Transport
-
-_NOT_ENDED = "The command did not end"
 
 
 class Command:
@@ -28,24 +26,27 @@ class Command:
     ) -> None:
         self._transport = transport
         self._timing = timing
-        self._request = wire.encode_channel(TERMINAL, OpenTerminal(id))
+        self._id = id
+        self._request = wire.encode_channel(TERMINAL, OpenTerminal(id), "run")
         self._changed = threading.Condition()
         self._state = Execution(command, input)
         self._connection: Connection | None = None
 
-    def run(self, opening: float, deadline: float | None) -> CommandResult:
-        """Run it once, to its end; `opening` seconds are for the connection.
+    def run(self, opening: float, timeout: float | None) -> CommandResult:
+        """Run it once, to its end, within `timeout` seconds; `opening` of them are for the connection.
 
         Raises:
             Error: it could not be started, or its end is not known.
         """
+        deadline = None if timeout is None else self._timing.now() + timeout
+        late = f"The command in container {one_line(self._id)} did not end {within(timeout)}"
         try:
             flow = flows.connect(self._request, (EXEC_PROTOCOL,), opening, self._timing)
             flows.drive(flow, self._perform)
             connection = self._connection
             assert connection is not None
-            self._send(connection, deadline)
-            connection.wait(lambda: self._state.ended, deadline, _NOT_ENDED)
+            self._send(connection, deadline, late)
+            connection.wait(lambda: self._state.ended, deadline, late)
             return self._state.result()
         finally:
             self.close()
@@ -59,14 +60,14 @@ class Command:
             case _:
                 self._transport.perform(step)
 
-    def _send(self, connection: Connection, deadline: float | None) -> None:
+    def _send(self, connection: Connection, deadline: float | None, late: str) -> None:
         # a command may end before it has read all of its input
         for message in self._state.messages():
-            connection.wait(lambda: self._state.ended or connection.has_room, deadline, _NOT_ENDED)
+            connection.wait(lambda: self._state.ended or connection.has_room, deadline, late)
             if self._state.ended:
                 return
             with suppress(Closed):
-                connection.send(partial(WebSocket.send, message=message), deadline)
+                connection.send(partial(WebSocket.send, message=message), deadline, late)
 
     def close(self) -> None:
         """End the connection; the command gets a hang-up."""

@@ -61,23 +61,28 @@ class Connection:
                 self._ring()
             raise
 
-    def wait(self, ready: Callable[[], bool], deadline: float | None, what: str) -> None:
+    def wait(self, ready: Callable[[], bool], deadline: float | None, late: str) -> None:
         """Wait until `ready`, which is asked whenever something has changed.
 
         Raises:
-            DeadlineExceeded: it was not so in time; `what` begins the sentence.
+            DeadlineExceeded: it was not so in time; `late` is the sentence, without its full stop.
         """
         with self._changed:
             timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not self._changed.wait_for(ready, timeout):
-                raise DeadlineExceeded(f"{what} within the time given.")
+                raise DeadlineExceeded(f"{late}.")
 
     @property
     def has_room(self) -> bool:
         """Whether `send` has no need to wait: there is room, or the connection has ended."""
         return self._websocket.finished or self._websocket.outgoing < MAX_OUTGOING
 
-    def send(self, fill: Callable[[WebSocket], None], deadline: float | None = None) -> None:
+    def send(
+        self,
+        fill: Callable[[WebSocket], None],
+        deadline: float | None = None,
+        late: str = "The server did not take the data in time",
+    ) -> None:
         """Queue a message, once there is room for it.
 
         Raises:
@@ -85,7 +90,7 @@ class Connection:
             Closed: the connection has ended.
         """
         websocket = self._websocket
-        self.wait(lambda: self.has_room, deadline, "The server did not take the data")
+        self.wait(lambda: self.has_room, deadline, late)
         with self._changed:
             if websocket.finished:
                 raise Closed("The connection has ended.") from websocket.error

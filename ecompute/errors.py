@@ -31,6 +31,7 @@ a plain `APIError`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -39,6 +40,11 @@ from attrs import field, frozen
 from .contract.problems import PROBLEMS, Code, Fault
 
 MAX_MESSAGE = 500
+MAX_SHOWN = 60
+"""Bytes of a command's output that its result shows of itself."""
+
+# an API token of this service, or a JSON Web Token (RFC 7519), whose first part is an object in base64url
+_TOKEN = re.compile(r"\s*(ecloud_|eyJ[\w-]*\.[\w-]*\.[\w-]*\s*$)", re.ASCII)
 
 
 def _restore(cls: type[Error], args: tuple[Any, ...], state: dict[str, Any]) -> Error:
@@ -48,9 +54,8 @@ def _restore(cls: type[Error], args: tuple[Any, ...], state: dict[str, Any]) -> 
     return error
 
 
-def _size(data: bytes) -> str:
-    # what a command printed may be long, and secret
-    return f"<{len(data)} bytes>"
+def _beginning(data: bytes) -> str:
+    return repr(data) if len(data) <= MAX_SHOWN else f"{data[:MAX_SHOWN]!r}… ({len(data)} bytes)"
 
 
 class Error(Exception):
@@ -107,11 +112,14 @@ class APIError(Error):
 
     def __str__(self) -> str:
         subject = f"{self.operation} was refused: " if self.operation else ""
-        parts = [self.message.rstrip("."), self._details(), self.advice]
+        parts = [self._sentence().rstrip("."), self._details(), self.advice]
         source = f"{self.status} {self.code}".rstrip()
         if self.request_id:
             source += f", request {self.request_id}"
         return f"{subject}{'; '.join(part for part in parts if part)} ({source})."
+
+    def _sentence(self) -> str:
+        return self.message
 
     def _details(self) -> str:
         return ""
@@ -120,15 +128,17 @@ class APIError(Error):
 class InvalidRequest(APIError):
     """The server found faults in what was sent; `fields` lists all of them."""
 
-    def _details(self) -> str:
-        # some servers say it in their sentence already
-        return told(fault for fault in self.fields if fault.problem not in self.message)
+    def _sentence(self) -> str:
+        # a server's own sentence may hold some of the faults, or none
+        return one_line(told(self.fields)) or self.message
 
 
 class Unauthenticated(APIError):
     """The server does not accept the credential, or a login's name and password."""
 
-    advice = "check the token or log in again"
+    def _details(self) -> str:
+        # who tries to log in has no token yet, and knows what was typed
+        return "" if self.operation == "login" else "check the token or log in again"
 
 
 class Forbidden(APIError):
@@ -136,7 +146,7 @@ class Forbidden(APIError):
 
     def _details(self) -> str:
         if self.needed is None:
-            return "use a token with a wider scope"
+            return ""
         return f"use a token that grants {self.needed.action!r} on {self.needed.scope!r}"
 
 
@@ -178,7 +188,7 @@ class RateLimited(APIError):
     """Too many requests, also after the retries that the deadline allowed."""
 
     def _details(self) -> str:
-        return "" if self.retry_after is None else f"wait {self.retry_after:g} seconds before the next try"
+        return "" if self.retry_after is None else f"wait {seconds(self.retry_after)} before the next try"
 
 
 class InternalError(APIError):
@@ -291,12 +301,12 @@ class ContainerFailed(Error):
 @frozen
 class CommandResult:
     """How a command ended: its exit status (128 + number for a signal, as a shell tells it), and all that it
-    wrote to standard output and standard error.
+    wrote to standard output and standard error. `repr` shows the beginning of both.
     """
 
     exit_status: int
-    output: bytes = field(repr=_size)
-    error: bytes = field(repr=_size)
+    output: bytes = field(repr=_beginning)
+    error: bytes = field(repr=_beginning)
 
     @property
     def text(self) -> str:
@@ -331,6 +341,21 @@ class Closed(Error, RuntimeError):
 def told(faults: Iterable[Fault]) -> str:
     """Faults as a part of a sentence."""
     return ", ".join(f"{fault.path} {fault.problem}".strip() for fault in faults)
+
+
+def seconds(number: float) -> str:
+    """A length of time for a message."""
+    return "1 second" if number == 1 else f"{number:g} seconds"
+
+
+def within(timeout: float | None) -> str:
+    """The end of a sentence about something that did not happen; None has no end to name."""
+    return "in time" if timeout is None else f"within {seconds(timeout)}"
+
+
+def is_token(text: str) -> bool:
+    """Whether a text looks like a credential, which no message may show and no address may hold."""
+    return _TOKEN.match(text) is not None
 
 
 def one_line(text: str) -> str:

@@ -21,8 +21,10 @@ class Events(Subscription[Event]):
     answered while the caller is busy elsewhere. One thread at a time can wait for events; any may close.
     """
 
-    def __init__(self, transport: Transport, timing: flows.Timing, timeout: float) -> None:
-        super().__init__(transport, timing, timeout, Feed(), threading.Condition())
+    def __init__(
+        self, transport: Transport, timing: flows.Timing, timeout: float, operation: str = "events"
+    ) -> None:
+        super().__init__(transport, timing, timeout, Feed(), threading.Condition(), operation)
 
     def __iter__(self) -> Iterator[Event]:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,6 @@ from .settings import WAIT_TIMEOUT
 if TYPE_CHECKING:
     from .client import Client
 
-# inside the classes, `list` is an operation
-_Containers = list[Container]
-_SSHKeys = list[SSHKey]
-_IngressRules = list[IngressRule]
-_Tokens = list[Token]
-
 
 class Containers:
     """`client.containers`."""
@@ -26,7 +21,7 @@ class Containers:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def list(self, *, timeout: float | None = None) -> _Containers:
+    def list(self, *, timeout: float | None = None) -> builtins.list[Container]:
         """The caller's containers, newest first."""
         return [*self._client._call(endpoints.LIST_CONTAINERS, requests.ListContainers(), timeout).containers]
 
@@ -98,6 +93,9 @@ class Containers:
     def wait(self, id: str, status: str = "running", *, timeout: float = WAIT_TIMEOUT) -> Container:
         """Wait until a container has a status, by the events feed, and return it as it is then.
 
+        It only watches: waiting for `running` on a stopped container waits for somebody to start it. `status`
+        may be one that this version does not know, so a mistyped one is waited for in vain.
+
         Raises:
             ContainerFailed: it failed on the way; `reason` says why, if the server told.
             NotFound: no container of the caller's has this id, or it was deleted meanwhile.
@@ -113,7 +111,7 @@ class SSHKeys:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def list(self, *, timeout: float | None = None) -> _SSHKeys:
+    def list(self, *, timeout: float | None = None) -> builtins.list[SSHKey]:
         """The caller's keys, newest first."""
         return [*self._client._call(endpoints.LIST_SSH_KEYS, requests.ListSSHKeys(), timeout).ssh_keys]
 
@@ -166,7 +164,7 @@ class Ingress:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def list(self, id: str, *, timeout: float | None = None) -> _IngressRules:
+    def list(self, id: str, *, timeout: float | None = None) -> builtins.list[IngressRule]:
         """The rules of a container, by port.
 
         Raises:
@@ -232,7 +230,7 @@ class Tokens:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def list(self, *, timeout: float | None = None) -> _Tokens:
+    def list(self, *, timeout: float | None = None) -> builtins.list[Token]:
         """The caller's API tokens, newest first, without their secrets."""
         return [*(self._client._call(endpoints.LIST_TOKENS, requests.ListTokens(), timeout)).tokens]
 

@@ -11,12 +11,15 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
-from .errors import InvalidArgument
+from .errors import InvalidArgument, is_token
 
 VERSION = "0.1.0.dev0"
 
 TOKEN_VARIABLE = "ECOMPUTE_TOKEN"
 URL_VARIABLE = "ECOMPUTE_URL"
+
+_CLIENT_ORDER = "Client(token, base_url)"
+_LOGIN_ORDER = "login(base_url, username, password)"
 
 CALL_TIMEOUT = 30.0
 CONNECT_TIMEOUT = 10.0
@@ -60,7 +63,7 @@ def resolve(
                 f"No token is known: pass token=, or set {TOKEN_VARIABLE}; ecompute.login() gives one."
             )
     return Settings(
-        base_url=_checked_url(url),
+        base_url=_checked_url(url, _CLIENT_ORDER if needs_token else _LOGIN_ORDER),
         token=None if token is None else _checked_token(token),
         timeout=checked_timeout(timeout),
         connect_timeout=checked_timeout(connect_timeout),
@@ -78,9 +81,11 @@ def checked_timeout(seconds: float) -> float:
     return float(seconds)
 
 
-def _checked_url(url: str) -> str:
+def _checked_url(url: str, order: str) -> str:
     if not isinstance(url, str):
         raise InvalidArgument("base_url must be a text.")
+    if is_token(url):
+        raise InvalidArgument(f"base_url looks like a token: the order is {order}.")
     url = url.strip()
     try:
         parts = urlsplit(url)

@@ -10,7 +10,7 @@ from typing import Any, Generic, Self, TypeVar
 from .connection import Connection
 from .contract.endpoints import EVENTS
 from .contract.requests import OpenEvents
-from .errors import Closed
+from .errors import Closed, within
 from .protocol import flows, wire
 from .protocol.feed import FeedState
 from .transport import Transport
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Subscription(Generic[T]):
     """One feed. One thread at a time can wait for what it tells; any may close.
 
-    `changed` guards the state and tells when it has changed.
+    `operation` is what messages call it, `changed` guards the state and tells when it has changed.
     """
 
     def __init__(
@@ -31,11 +31,12 @@ class Subscription(Generic[T]):
         timeout: float,
         state: FeedState[T],
         changed: threading.Condition,
+        operation: str,
     ) -> None:
         self._transport = transport
         self._timing = timing
         self._timeout = timeout
-        self._request = wire.encode_channel(EVENTS, OpenEvents())
+        self._request = wire.encode_channel(EVENTS, OpenEvents(), operation)
         self._feed = state
         self._changed = changed
         self._receiving = threading.Lock()
@@ -67,9 +68,15 @@ class Subscription(Generic[T]):
         if self._connection is None and not self._closed:
             raise Closed("A feed has to be entered first: `with client.events() as events`.")
         deadline = None if timeout is None else time.monotonic() + timeout
+        late = f"No event came {within(timeout)}"
         with self._receiving:
-            flow = flows.next_event(self._feed, self._take, self._request, self._timing, deadline)
+            flow = flows.next_event(self._feed, self._take, self._request, self._timing, deadline, late)
             return flows.drive(flow, self._perform)
+
+    def __repr__(self) -> str:
+        entered = self._connection is not None
+        state = "closed" if self._closed else "open" if entered else "not entered"
+        return f"<{type(self).__name__}: {state}>"
 
     def _take(self) -> T | None:
         with self._changed:
@@ -85,7 +92,7 @@ class Subscription(Generic[T]):
             case flows.Connect():
                 self._connect(step)
             case flows.Await() if self._connection is not None:
-                self._connection.wait(lambda: self._feed.ready, step.deadline, "No event came")
+                self._connection.wait(lambda: self._feed.ready, step.deadline, step.late)
             case flows.Pause():
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed, step.seconds)

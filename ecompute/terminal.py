@@ -13,7 +13,7 @@ from .connection import Connection
 from .contract.catalog import TERMINAL_PROTOCOL
 from .contract.endpoints import TERMINAL
 from .contract.requests import OpenTerminal
-from .errors import Closed
+from .errors import Closed, one_line, within
 from .protocol import flows, wire
 from .protocol.terminal import TerminalState, check_size, pieces
 from .protocol.websocket import WebSocket
@@ -32,6 +32,7 @@ class Terminal:
     ) -> None:
         self._transport = transport
         self._timing = timing
+        self._name = one_line(str(id))
         self._timeout = timeout
         self._request = wire.encode_channel(TERMINAL, OpenTerminal(id, **check_size(rows, cols)))
         self._changed = threading.Condition()
@@ -59,6 +60,11 @@ class Terminal:
     ) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        entered = self._connection is not None
+        state = "closed" if self._state.ended else "open" if entered else "not entered"
+        return f"<{type(self).__name__} of container {self._name}: {state}>"
+
     @property
     def exit_status(self) -> int | None:
         """What the shell ended with; None before its end, and for servers that do not tell it."""
@@ -75,7 +81,8 @@ class Terminal:
         """
         connection, state = self._entered(), self._state
         deadline = None if timeout is None else time.monotonic() + timeout
-        connection.wait(lambda: state.readable, deadline, "The terminal printed nothing")
+        late = f"The terminal of container {self._name} printed nothing {within(timeout)}"
+        connection.wait(lambda: state.readable, deadline, late)
         with self._changed:
             was_full = state.full
             data = state.read()
@@ -102,8 +109,9 @@ class Terminal:
         """
         connection = self._entered()
         deadline = None if timeout is None else time.monotonic() + timeout
+        late = f"The terminal of container {self._name} did not take the data {within(timeout)}"
         for piece in pieces(data):
-            connection.send(partial(WebSocket.send_bytes, data=piece), deadline)
+            connection.send(partial(WebSocket.send_bytes, data=piece), deadline, late)
 
     def resize(self, rows: int, cols: int) -> None:
         """Tell the shell that its window has another size (1 to 1000 each).

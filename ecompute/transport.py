@@ -180,7 +180,7 @@ class _Base:
     ) -> dict[str, Any]:
         if timeout <= 0:
             raise ConnectError(f"No time was left to ask {self.settings.base_url}.", timed_out=True)
-        headers = dict(extra or {})
+        headers = {**request.headers, **(extra or {})}
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         return {

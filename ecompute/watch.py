@@ -11,7 +11,7 @@ from typing import Self
 from .contract.endpoints import GET_CONTAINER
 from .contract.requests import GetContainer
 from .contract.resources import Container
-from .errors import Closed, ConnectError, DeadlineExceeded, Error
+from .errors import Closed, ConnectError, DeadlineExceeded, Error, within
 from .protocol import flows
 from .protocol.view import Reading, View
 from .protocol.websocket import CLOSE_WITHIN
@@ -36,7 +36,7 @@ class Watch(Reading):
         self._timeout = timeout
         self._view = View()
         self._changed = threading.Condition()
-        self._feed = Subscription(transport, timing, timeout, self._view, self._changed)
+        self._feed = Subscription(transport, timing, timeout, self._view, self._changed, "watch")
         self._thread = threading.Thread(target=self._keep, name="ecompute-watch", daemon=True)
 
     def __enter__(self) -> Self:
@@ -45,7 +45,9 @@ class Watch(Reading):
         try:
             self._view.begin()
             self._thread.start()
-            self._wait(lambda: self._view.started, deadline, "No list of containers came")
+            self._wait(
+                lambda: self._view.started, deadline, f"No list of containers came {within(self._timeout)}"
+            )
         except BaseException:
             self.close()
             raise
@@ -67,9 +69,9 @@ class Watch(Reading):
             Error: the view has ended.
         """
         deadline = None if timeout is None else self._timing.now() + timeout
-        self._wait(lambda: ready(self), deadline, "The containers were not as wanted")
+        self._wait(lambda: ready(self), deadline, f"The containers were not as wanted {within(timeout)}")
 
-    def _wait(self, ready: Callable[[], bool], deadline: float | None, what: str) -> None:
+    def _wait(self, ready: Callable[[], bool], deadline: float | None, late: str) -> None:
         while True:
             seen = self._view.version
             self._check()
@@ -79,7 +81,7 @@ class Watch(Reading):
             left = None if deadline is None else max(0.0, deadline - self._timing.now())
             with self._changed:
                 if not self._changed.wait_for(partial(self._view.is_newer, seen), left):
-                    raise DeadlineExceeded(f"{what} within the time given.")
+                    raise DeadlineExceeded(f"{late}.")
 
     def _keep(self) -> None:
         try:

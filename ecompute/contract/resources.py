@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -27,7 +27,7 @@ class Container:
     server may know more of them than `catalog`. Fields without a value are None: usage figures and
     addresses before they are known, `ssh_command` while SSH is off, `status_reason` unless the status is
     `failed`. A list that tells less than the contract asks leaves the defaults here; `created_at` is then
-    the epoch.
+    the epoch. `repr` leaves out what is None.
     """
 
     id: str
@@ -47,6 +47,10 @@ class Container:
     ssh_host_key: str | None = None
     status_reason: str | None = None
     extra: Mapping[str, Any] = _extra()
+
+    def __repr__(self) -> str:
+        shown = ((a.name, getattr(self, a.name)) for a in fields(Container) if a.repr)
+        return f"Container({', '.join(f'{name}={value!r}' for name, value in shown if value is not None)})"
 
 
 @frozen

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ecompute.contract.catalog import EXEC_PROTOCOL
 from ecompute.contract.codec import write_control
-from ecompute.contract.messages import EndOfInput, Execute, Exit, Stream
+from ecompute.contract.messages import CloseCode, EndOfInput, Execute, Exit, Stream
 from ecompute.errors import (
     CommandFailed,
     CommandResult,
@@ -25,20 +25,22 @@ from ecompute.errors import (
 from .terminal import control_message
 from .websocket import MAX_FRAME, NORMAL
 
+_NOT_TAKEN = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.TOO_LARGE)
+"""How a server refuses what it was sent."""
+
 
 class Execution:
     """One command, from its opening to its exit. Not thread-safe by itself.
 
     Raises:
-        InvalidArgument: the command is no text, or the input neither bytes nor text.
+        InvalidArgument: the command is no text, or one that no shell can get; the input is neither bytes nor
+            text.
     """
 
     full = False  # what has come is kept until the end
 
     def __init__(self, command: str, input: bytes | str | None) -> None:
-        if not isinstance(command, str):
-            raise InvalidArgument("A command is a text: one line for the shell.")
-        self._execute = Execute(command)
+        self._execute = Execute(_line(command))
         self._input = _checked(input)
         self._exit_status: int | None = None
         self._ended = False
@@ -97,11 +99,7 @@ class Execution:
         """The connection has ended."""
         if not self._ended:
             self._ended = True
-            self._failure = error or ConnectError(
-                "The server closed the connection without the command's exit status.",
-                maybe_sent=True,
-                close_code=NORMAL,
-            )
+            self._failure = _unfinished(error)
 
     # the end
 
@@ -138,11 +136,44 @@ def checked(id_: str, result: CommandResult) -> CommandResult:
     return result
 
 
+def _line(command: object) -> str:
+    if not isinstance(command, str):
+        raise InvalidArgument("A command is a text: one line for the shell.")
+    if "\0" in command:
+        raise InvalidArgument("A command cannot hold NUL: no shell takes it.")
+    try:
+        command.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument("A command must be valid Unicode: a surrogate stands alone in it.") from None
+    return command
+
+
+def _unfinished(error: Error | None) -> Error:
+    if error is None:
+        return ConnectError(
+            "The server closed the connection without the command's exit status.",
+            maybe_sent=True,
+            close_code=NORMAL,
+        )
+    if isinstance(error, ConnectError) and error.close_code in _NOT_TAKEN:
+        # how long a command may be is each server's own matter, so that only sending it tells. It is no
+        # InvalidArgument, which promises that nothing was sent, and no APIError, which is an HTTP answer
+        return ConnectError(
+            f"The server did not take the command or its input: {error}",
+            maybe_sent=True,
+            close_code=error.close_code,
+        )
+    return error
+
+
 def _checked(data: bytes | str | None) -> memoryview:
     if data is None:
         return memoryview(b"")
     if isinstance(data, str):
-        data = data.encode("utf-8", "surrogateescape")
+        try:
+            data = data.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise InvalidArgument("The input of a command must be valid Unicode, or bytes.") from None
     elif not isinstance(data, bytes | bytearray | memoryview):
         raise InvalidArgument("The input of a command is bytes or a text.")
     return memoryview(data).cast("B")

@@ -11,28 +11,21 @@ from collections.abc import Awaitable, Callable, Generator
 from math import inf
 from typing import Any, Generic, TypeVar
 
-from attrs import frozen
+from attrs import define, frozen
 
-from ecompute.contract.catalog import Status
 from ecompute.contract.endpoint import Endpoint
-from ecompute.contract.endpoints import GET_CONTAINER
-from ecompute.contract.problems import PROBLEMS, Code
-from ecompute.contract.requests import GetContainer
-from ecompute.contract.resources import Container
 from ecompute.errors import (
     APIError,
     ConnectError,
-    ContainerFailed,
     DeadlineExceeded,
     Error,
     InvalidAnswer,
-    NotFound,
     OutcomeUnknown,
-    one_line,
+    within,
 )
 
 from . import policy, wire
-from .feed import Deleted, Event, FeedState, Snapshot, StatusChanged
+from .feed import FeedState
 
 T = TypeVar("T")
 Request = TypeVar("Request")
@@ -72,6 +65,8 @@ class Await:
     """Wait until the connection has brought something or has ended, at most until `deadline`; no result."""
 
     deadline: float | None
+    late: str
+    """What to say when that has passed, without the full stop."""
 
 
 @frozen
@@ -129,10 +124,34 @@ class Timing:
     random: Callable[[], float]
 
 
+@define
+class Server:
+    """What a server's answers have told about it, whatever else they say."""
+
+    honours_keys: bool = False
+    """Whether one has said that it honours idempotency keys."""
+
+    def hear(self, answer: wire.HTTPAnswer) -> None:
+        """Learn from an answer."""
+        # a gateway may answer in its place, and knows nothing of keys: once said is said
+        self.honours_keys = self.honours_keys or wire.honours_keys(answer)
+
+
 def call(
-    endpoint: Endpoint[Request, Response], request: Request, timeout: float, timing: Timing
+    endpoint: Endpoint[Request, Response],
+    request: Request,
+    timeout: float,
+    timing: Timing,
+    caller: str | None = None,
+    *,
+    idempotency_key: str | None = None,
+    server: Server | None = None,
 ) -> Flow[Response]:
-    """One operation: sent, repeated where that is safe, answered, all within `timeout` seconds.
+    """One operation: sent, repeated where that is safe, answered, all within `timeout` seconds. `caller` is
+    what messages call it, None for the row's name.
+
+    A key alone makes nothing safe to repeat here: whether the server honours it is for the caller to know.
+    `server` learns from the answers.
 
     Raises:
         InvalidArgument: the request cannot be sent as it is.
@@ -142,10 +161,11 @@ def call(
         InvalidAnswer: the answer is not one of this API.
         OutcomeUnknown: one of the last three, after a request that must not be repeated may have been taken.
     """
-    message = wire.encode(endpoint, request)
+    message = wire.encode(endpoint, request, caller, idempotency_key=idempotency_key)
     repeatable = policy.may_repeat(endpoint)
+    attempts = _Attempts(endpoint, message, server or Server())
     try:
-        return (yield from _with_retries(_Attempts(endpoint, message), message, repeatable, timeout, timing))
+        return (yield from _with_retries(attempts, message, repeatable, timeout, timing))
     except (APIError, ConnectError, InvalidAnswer) as error:
         if repeatable or not policy.leaves_doubt(error):
             raise
@@ -160,15 +180,19 @@ def call(
 class _Attempts(Generic[Request, Response]):
     """The tries of one operation, which remember whether an earlier one may have had its effect."""
 
-    def __init__(self, endpoint: Endpoint[Request, Response], message: wire.HTTPRequest) -> None:
+    def __init__(
+        self, endpoint: Endpoint[Request, Response], message: wire.HTTPRequest, server: Server
+    ) -> None:
         self._endpoint = endpoint
         self._message = message
+        self._server = server
         self._in_doubt = False
 
     def __call__(self, remaining: float) -> Flow[Response]:
         track = not policy.may_repeat(self._endpoint)
         try:
             answer = yield Send(self._message, remaining, track)
+            self._server.hear(answer)
             return wire.decode(self._endpoint, self._message, answer)
         except (APIError, ConnectError) as error:
             if self._in_doubt and policy.has_reached_aim(self._endpoint, error):
@@ -212,7 +236,7 @@ def _with_retries(
             if timing.now() + pause >= deadline:
                 if isinstance(error, ConnectError) and error.timed_out:
                     raise DeadlineExceeded(
-                        f"{message.operation} was not answered within {timeout:g} seconds."
+                        f"{message.operation} was not answered {within(timeout)}."
                     ) from error
                 raise
             if failures >= policy.CALLS.attempts:
@@ -232,9 +256,10 @@ def next_event(
     request: wire.HTTPRequest,
     timing: Timing,
     deadline: float | None = None,
+    late: str = "No event came in time",
 ) -> Flow[T]:
     """What a feed has next for its owner, over as many connections as it takes. `take` is the feed's, guarded
-    where threads share it.
+    where threads share it; `late` is what to say at the deadline.
 
     Raises:
         DeadlineExceeded: none came in time; the feed is as good as before.
@@ -246,8 +271,8 @@ def next_event(
     retry_after: float | None = None
     while (event := take()) is None:
         if feed.connected:
-            _check(deadline, timing)
-            yield Await(deadline)
+            _remaining(deadline, timing, late)
+            yield Await(deadline, late)
             if feed.synced:
                 failures, lost_at, retry_after = 0, timing.now(), None
             continue
@@ -255,9 +280,9 @@ def next_event(
             raise feed.failure
         failures += 1
         pause = policy.RECONNECTS.pause(failures, timing.random(), retry_after)
-        yield Pause(min(pause, _remaining(deadline, timing)))
+        yield Pause(min(pause, _remaining(deadline, timing, late)))
         try:
-            yield Connect(request, (), min(_remaining(deadline, timing), CONNECT_WITHIN))
+            yield Connect(request, (), min(_remaining(deadline, timing, late), CONNECT_WITHIN))
         except (APIError, ConnectError) as error:
             given_up = timing.now() - lost_at >= RECONNECT_FOR
             if given_up or not policy.is_transient(error, repeatable=True):
@@ -266,71 +291,10 @@ def next_event(
     return event
 
 
-def _remaining(deadline: float | None, timing: Timing) -> float:
-    _check(deadline, timing)
-    return inf if deadline is None else deadline - timing.now()
-
-
-def _check(deadline: float | None, timing: Timing) -> None:
-    if deadline is not None and timing.now() >= deadline:
-        raise DeadlineExceeded("No event came within the time given.")
-
-
-MIN_FINAL_CALL = 1.0
-"""Seconds that the last look at a container gets, even when its event came with the end of the time."""
-
-
-def wait_until(id_: str, wanted: str, timeout: float, deadline: float, timing: Timing) -> Flow[Container]:
-    """Follow a feed from its snapshot on until a container has a status, then look at it once.
-
-    Raises:
-        ContainerFailed: it failed on the way.
-        NotFound: there is no such container, or it was deleted on the way.
-        DeadlineExceeded: it was not there in time; tells the last status seen.
-    """
-    wire.encode(GET_CONTAINER, GetContainer(id_))  # what cannot be asked for is not to be waited for
-    last: str | None = None
-    while last != wanted:
-        try:
-            event: Event = yield NextEvent(deadline)
-        except DeadlineExceeded as error:
-            seen = "was not seen" if last is None else f"was last seen {one_line(last)}"
-            raise DeadlineExceeded(
-                f"Container {one_line(id_)} {seen}, not yet {one_line(wanted)} after {timeout:g} seconds.",
-                last_status=last,
-            ) from error
-        told = _told_of(id_, event)
-        if told is None:
-            continue
-        last, reason = told
-        if last == Status.FAILED != wanted:
-            because = f": {one_line(reason).rstrip('.')}" if reason else ""
-            raise ContainerFailed(
-                f"Container {one_line(id_)} failed before it was {one_line(wanted)}{because}.",
-                container_id=id_,
-                reason=reason,
-            )
-    left = max(deadline - timing.now(), MIN_FINAL_CALL)
-    return (yield from call(GET_CONTAINER, GetContainer(id_), left, timing))
-
-
-def _told_of(id_: str, event: Event) -> tuple[str, str | None] | None:
-    """Status and reason of one container, if the event tells them."""
-    match event:
-        case Snapshot():
-            for container in event.containers:
-                if container.id == id_:
-                    return container.status, container.status_reason
-            raise _not_found(id_, "No container of yours has this id")
-        case Deleted(container_id=other) if other == id_:
-            raise _not_found(id_, "The container was deleted meanwhile")
-        case StatusChanged(container_id=other) if other == id_:
-            return event.status, event.status_reason
-        case _:
-            return None
-
-
-def _not_found(id_: str, message: str) -> NotFound:
-    problem = PROBLEMS[Code.NOT_FOUND]
-    operation = f"containers.wait {one_line(id_)}"
-    return NotFound(message, status=problem.status, code=problem.code, operation=operation)
+def _remaining(deadline: float | None, timing: Timing, late: str) -> float:
+    if deadline is None:
+        return inf
+    left = deadline - timing.now()
+    if left <= 0:
+        raise DeadlineExceeded(f"{late}.")
+    return left

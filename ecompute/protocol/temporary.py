@@ -1,11 +1,15 @@
 """A container that is always deleted again, with its key: what was made, and how it is unmade.
 
 Whatever the way out, `undo` knows what is left: what was made and told, and what may have been made although
-its answer was lost. That is found again by its name, where the name is random and nothing else can be meant.
+its answer was lost. That is found by its name, where the name is random and nothing else can be meant. It may
+also be still on its way, since an interrupt does not call back what was sent: so the same create is repeated
+under its idempotency key, until the server says what came of it. Where keys count for nothing, all that can
+be done is to look again.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -30,24 +34,49 @@ from ecompute.contract.requests import (
     ListSSHKeys,
 )
 from ecompute.contract.resources import Container, SSHKey
-from ecompute.errors import Error, NotFound, OutcomeUnknown, one_line
+from ecompute.errors import (
+    Conflict,
+    ConnectError,
+    Error,
+    InternalError,
+    InvalidRequest,
+    LimitReached,
+    NotFound,
+    OutcomeUnknown,
+    TooLarge,
+    Unavailable,
+    one_line,
+)
 
-from . import ed25519, flows, wire
+from . import ed25519, flows, policy, wire
 
-Made = TypeVar("Made", Container, SSHKey)
 Response = TypeVar("Response")
 
+CALLER = "temporary"
+"""What messages call all that makes one."""
 UNDO_WITHIN = 30.0
 """Seconds for deleting both, which no cancellation shortens."""
 MIN_CALL = 1.0
 """Seconds that each call for it gets, whatever the ones before have used."""
+SETTLE_WITHIN = 10.0
+"""Seconds for finding out whether one of the two was made, by repeating its create."""
+LOOK_FOR = 3.0
+"""Seconds for that by looking: a create that was sent is in the list in a fraction of one."""
+
+_NOT_MADE = (InvalidRequest, LimitReached, TooLarge)
+"""Refusals of a repeated create that mean that the first had no effect: else its answer had come again."""
+_NOT_YET_KNOWN = (Conflict, InternalError, Unavailable, ConnectError, OutcomeUnknown)
+"""Answers that say nothing of the first, and pass: it is still under way, or the server is in trouble."""
 
 
 @define
 class _Thing:
-    """One of the two: how it is found and deleted, and what is known of it."""
+    """One of the two: how it is made, found and deleted, and what is known of it."""
 
     name: str
+    idempotency_key: str
+    make_row: Endpoint[Any, Any]
+    make_request: Any
     list_row: Endpoint[Any, Any]
     list_request: Any
     items: Callable[[Any], Sequence[Container | SSHKey]]
@@ -62,7 +91,7 @@ class Temporary:
     """A container, and a key for it unless `request` names some.
 
     `unique` is a name that nothing else has: the key gets it, and the container may. `secret` is 32 random
-    bytes, of which a key is made when there is none.
+    bytes: a key is made of them when there is none, and the names under which the creates can be repeated.
 
     Raises:
         InvalidArgument: an argument has the wrong type.
@@ -81,16 +110,14 @@ class Temporary:
             # a create has to name a key, also when nobody means to log in; with this one nobody can, since
             # its private half is forgotten here
             public_key = f"{ed25519.openssh(ed25519.public_key(secret))} {unique}"
-        self._request = request
-        self._add = None if public_key is None else AddSSHKey(unique, public_key)
         self._unique = unique
         self._timing = timing
-        # what cannot be sent is told before anything is made
-        wire.encode(CREATE_CONTAINER, request)
-        if self._add is not None:
-            wire.encode(ADD_SSH_KEY, self._add)
+        self._server = flows.Server()
         self._container = _Thing(
             request.name,
+            _idempotency_key(secret, CREATE_CONTAINER),
+            CREATE_CONTAINER,
+            request,
             LIST_CONTAINERS,
             ListContainers(),
             lambda answer: answer.containers,
@@ -98,8 +125,20 @@ class Temporary:
             DeleteContainer,
         )
         self._key = _Thing(
-            unique, LIST_SSH_KEYS, ListSSHKeys(), lambda answer: answer.ssh_keys, DELETE_SSH_KEY, DeleteSSHKey
+            unique,
+            _idempotency_key(secret, ADD_SSH_KEY),
+            ADD_SSH_KEY,
+            None if public_key is None else AddSSHKey(unique, public_key),
+            LIST_SSH_KEYS,
+            ListSSHKeys(),
+            lambda answer: answer.ssh_keys,
+            DELETE_SSH_KEY,
+            DeleteSSHKey,
         )
+        # what cannot be sent is told before anything is made
+        for thing in (self._container, self._key):
+            if thing.make_request is not None:
+                wire.encode(thing.make_row, thing.make_request, CALLER)
 
     def make(self, timeout: float) -> flows.Flow[str]:
         """Make both, each within `timeout` seconds; gives the container's id.
@@ -107,26 +146,37 @@ class Temporary:
         Raises:
             Error: as for the calls. What was made is left to `undo`.
         """
-        request = self._request
-        if self._add is not None:
-            key = yield from self._make(self._key, ADD_SSH_KEY, self._add, timeout)
-            request = evolve(request, ssh_key_ids=(key.id,))
-        container = yield from self._make(self._container, CREATE_CONTAINER, request, timeout)
-        return container.id
+        if self._key.make_request is not None:
+            yield from self._make(self._key, timeout)
+            container = self._container
+            container.make_request = evolve(container.make_request, ssh_key_ids=(self._key.id,))
+        yield from self._make(self._container, timeout)
+        id: str = self._container.id
+        return id
 
-    def _make(
-        self, thing: _Thing, row: Endpoint[Any, Made], request: object, timeout: float
-    ) -> flows.Flow[Made]:
+    def _make(self, thing: _Thing, timeout: float) -> flows.Flow[None]:
         thing.in_doubt = True
         try:
-            made = yield from flows.call(row, request, timeout, self._timing)
+            yield from self._create(thing, timeout)
         except OutcomeUnknown:
             raise
         except Error:
             thing.in_doubt = False
             raise
-        thing.id, thing.in_doubt = made.id, False
-        return made
+
+    def _create(self, thing: _Thing, timeout: float) -> flows.Flow[None]:
+        made = yield from flows.call(
+            thing.make_row,
+            thing.make_request,
+            timeout,
+            self._timing,
+            CALLER,
+            idempotency_key=thing.idempotency_key,
+            server=self._server,
+        )
+        # in this order: an interrupt may come in between
+        thing.id = made.id
+        thing.in_doubt = False
 
     def undo(self) -> flows.Flow[tuple[Error, ...]]:
         """Delete both, the container first; gives what prevented it. Called again, it goes on."""
@@ -141,30 +191,78 @@ class Temporary:
 
     def _delete(self, thing: _Thing, deadline: float) -> flows.Flow[None]:
         if thing.in_doubt:
-            yield from self._find(thing, deadline)
+            yield from self._settle(thing, deadline)
         if thing.id is not None:
             # NotFound: whoever used it has deleted it already
             with suppress(NotFound):
                 yield from self._call(thing.delete_row, thing.delete_request(thing.id), deadline)
             thing.id = None
 
-    def _find(self, thing: _Thing, deadline: float) -> flows.Flow[None]:
-        if thing.name != self._unique:
-            # another one of the same name may be somebody else's work
-            thing.in_doubt = False
-            raise OutcomeUnknown(
-                f"The answer to a create was lost: look whether a container named {one_line(thing.name)} is "
-                "left.",
-                operation=CREATE_CONTAINER.name,
-                request=self._request,
-            )
+    def _settle(self, thing: _Thing, deadline: float) -> flows.Flow[None]:
+        """Find out whether it was made: then its id is known, and else it never will be."""
+        try:
+            yield from self._look(thing, deadline)
+        except Error:
+            # a token may create what it cannot list
+            if not self._server.honours_keys:
+                raise
+        if thing.in_doubt:
+            if self._server.honours_keys:
+                yield from self._repeat(thing, min(deadline, self._timing.now() + SETTLE_WITHIN))
+            elif thing.name == self._unique:
+                yield from self._look_again(thing, min(deadline, self._timing.now() + LOOK_FOR))
+            else:
+                thing.in_doubt = False
+                raise OutcomeUnknown(
+                    "The answer to a create was lost: look whether a container named "
+                    f"{one_line(thing.name)} is left.",
+                    operation=thing.make_row.name,
+                    request=thing.make_request,
+                )
+
+    def _look(self, thing: _Thing, deadline: float) -> flows.Flow[None]:
         answer = yield from self._call(thing.list_row, thing.list_request, deadline)
-        thing.id = next((one.id for one in thing.items(answer) if one.name == thing.name), None)
-        thing.in_doubt = False
+        # another one of the same name may be somebody else's work
+        if thing.name == self._unique:
+            for one in thing.items(answer):
+                if one.name == thing.name:
+                    thing.id = one.id
+                    thing.in_doubt = False
+
+    def _look_again(self, thing: _Thing, until: float) -> flows.Flow[None]:
+        failures = 1
+        while thing.in_doubt:
+            pause = policy.CALLS.pause(failures, self._timing.random())
+            if self._timing.now() + pause >= until:
+                thing.in_doubt = False
+                return
+            yield flows.Pause(pause)
+            yield from self._look(thing, until)
+            failures += 1
+
+    def _repeat(self, thing: _Thing, until: float) -> flows.Flow[None]:
+        failures = 0
+        while thing.in_doubt:
+            try:
+                yield from self._create(thing, max(until - self._timing.now(), MIN_CALL))
+            except _NOT_MADE:
+                thing.in_doubt = False
+            except _NOT_YET_KNOWN as error:
+                failures += 1
+                wish = getattr(error, "retry_after", None)
+                pause = policy.CALLS.pause(failures, self._timing.random(), wish)
+                if self._timing.now() + pause >= until:
+                    raise
+                yield flows.Pause(pause)
 
     def _call(self, row: Endpoint[Any, Response], request: object, deadline: float) -> flows.Flow[Response]:
         left = max(deadline - self._timing.now(), MIN_CALL)
-        return flows.call(row, request, left, self._timing)
+        return flows.call(row, request, left, self._timing, server=self._server)
+
+
+def _idempotency_key(secret: bytes, row: Endpoint[Any, Any]) -> str:
+    # hashed, since of the same bytes the private half of a key may be made
+    return hashlib.sha256(secret + row.name.encode()).hexdigest()
 
 
 def tell(errors: Sequence[Error], cause: BaseException | None) -> None:

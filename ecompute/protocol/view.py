@@ -27,6 +27,8 @@ class View(FeedState[str]):
         """By id, newest first. Replaced at each change and never changed itself."""
         self.ended: Error | None = Closed("A view has to be entered first: `with client.watch() as view`.")
         """Why there is nothing to read any more, or not yet."""
+        self.entered = False
+        """Whether there ever was something to read."""
         self.started = False
         """Whether a first snapshot has come."""
         self.version = 0
@@ -46,7 +48,7 @@ class View(FeedState[str]):
 
     def begin(self) -> None:
         """From now on there is something to read."""
-        self.ended = None
+        self.ended, self.entered = None, True
 
     def end(self, error: Error) -> None:
         """Nothing will come any more; the first reason counts."""
@@ -143,6 +145,13 @@ class Reading(Mapping[str, Container]):
     def _check(self) -> None:
         if self._view.ended is not None:
             raise self._view.ended
+
+    def __repr__(self) -> str:
+        name, view = type(self).__name__, self._view
+        if view.ended is None:
+            count = len(view.shown)
+            return f"<{name}: open, {count} container{'' if count == 1 else 's'}>"
+        return f"<{name}: {'closed' if view.entered else 'not entered'}>"
 
     def _now(self) -> Mapping[str, Container]:
         self._check()

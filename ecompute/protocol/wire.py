@@ -21,6 +21,8 @@ from ecompute.contract.problems import Fault, InvalidFields
 from ecompute.contract.scopes import Grants, Scope
 from ecompute.errors import Error, InvalidAnswer, InvalidArgument, Needed, error_class, one_line, told
 
+from .ids import problem_of_id
+
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
@@ -32,13 +34,15 @@ Scopes = Grants | Mapping[str, Iterable[str]] | Mapping[Scope, Iterable[str]]
 class HTTPRequest:
     """A request without address and credential. `target` is path and query, percent-encoded.
 
-    `operation` is what messages call it, ids included; bodies are never shown.
+    `operation` is what messages call it, ids included; bodies and headers are never shown. `headers` are only
+    those of the operation: what describes the body or the connection is the transport's.
     """
 
     operation: str
     method: str
     target: str
     body: bytes | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(factory=dict, repr=False)
 
 
 @frozen
@@ -50,32 +54,49 @@ class HTTPAnswer:
     body: bytes = field(repr=False)
 
 
-def encode(endpoint: Endpoint[Request, Response], request: Request) -> HTTPRequest:
-    """The HTTP request of a row.
+def honours_keys(answer: HTTPAnswer) -> bool:
+    """Whether an answer says that its server gives a create that is repeated under its idempotency key the
+    first answer again.
+    """
+    return answer.headers.get("idempotency-supported", "").strip().lower() == "true"
+
+
+def encode(
+    endpoint: Endpoint[Request, Response],
+    request: Request,
+    caller: str | None = None,
+    *,
+    idempotency_key: str | None = None,
+) -> HTTPRequest:
+    """The HTTP request of a row, under a key if one is given. `caller` is what messages call the operation,
+    None for the row's name.
 
     Raises:
         InvalidArgument: a field has the wrong type, or an id that no path can carry; every fault is listed.
     """
-    parameters = _checked(endpoint.name, request)
+    name = caller or endpoint.name
+    parameters = _checked(name, request)
     body = dump_json(write_request(request).body) if endpoint.has_body else None
     return HTTPRequest(
-        operation=_operation(endpoint.name, parameters),
+        operation=_operation(name, parameters),
         method=endpoint.method,
         target=_fill(endpoint.path, parameters),
         body=body,
+        headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
     )
 
 
-def encode_channel(channel: Channel[Any, Any], request: object) -> HTTPRequest:
-    """The request that opens a WebSocket, without the headers of the upgrade.
+def encode_channel(channel: Channel[Any, Any], request: object, caller: str | None = None) -> HTTPRequest:
+    """The request that opens a WebSocket, without the headers of the upgrade. `caller` is as for `encode`.
 
     Raises:
         InvalidArgument: as `encode`.
     """
-    parameters = _checked(channel.name, request)
+    name = caller or channel.name
+    parameters = _checked(name, request)
     target, query = _fill(channel.path, parameters), write_request(request).query
     return HTTPRequest(
-        operation=_operation(channel.name, parameters),
+        operation=_operation(name, parameters),
         method=channel.method,
         target=f"{target}?{urlencode(query)}" if query else target,
     )
@@ -83,35 +104,21 @@ def encode_channel(channel: Channel[Any, Any], request: object) -> HTTPRequest:
 
 def _checked(name: str, request: object) -> Mapping[str, str]:
     faults: list[Fault] = []
-    try:
-        check_shape(request)
-    except InvalidFields as error:
-        faults += error.faults
     parameters: dict[str, str] = {}
     for spec in request_fields(type(request)):
         if spec.place == "path":
             value = getattr(request, spec.name)
-            if not _is_id(value, spec.type):
-                faults.append(Fault(spec.name, "is no id"))
+            if problem := problem_of_id(value, spec.type):
+                faults.append(Fault(spec.name, problem))
             parameters[spec.name] = str(value)
+    told_of = {fault.path for fault in faults}
+    try:
+        check_shape(request)
+    except InvalidFields as error:
+        faults += [fault for fault in error.faults if fault.path not in told_of]
     if faults:
         raise InvalidArgument(f"{name} was not sent: {told(faults)}.", fields=tuple(faults))
     return parameters
-
-
-def _is_id(value: Any, kind: type) -> bool:
-    if type(value) is not kind:
-        return False
-    if not isinstance(value, str):
-        return True
-    # a dot segment would be taken out of the path on its way and name another thing (RFC 3986, 5.2.4)
-    if value in ("", ".", ".."):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _operation(name: str, parameters: Mapping[str, str]) -> str:

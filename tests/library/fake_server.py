@@ -150,8 +150,8 @@ class Socket:
         while True:
             self.receive()
 
-    def close(self, code: int = 1000) -> None:
-        self.send(CloseConnection(code))
+    def close(self, code: int = 1000, reason: str | None = None) -> None:
+        self.send(CloseConnection(code, reason))
         with suppress(Hangup):
             while True:
                 self.framing.receive_data(self.wire.receive())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import anyio
@@ -174,3 +178,63 @@ async def test_nothing_cancelled_is_left(server: RunningServer, anyio_backend: s
             tasks.cancel_scope.cancel()
         assert await client.containers.list() == []
         assert await client.ssh_keys.list() == []
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_nothing_is_left_whenever_it_is_cancelled(server: RunningServer, anyio_backend: str) -> None:
+    """At dozens of moments, some with a create on its way; asyncio's own cancellations heed no shield."""
+    async with server.async_client() as client:
+
+        async def use() -> None:
+            async with client.temporary():
+                await anyio.sleep_forever()
+
+        async def pass_turns(number: int) -> None:
+            for _ in range(number):
+                await anyio.lowlevel.checkpoint()
+
+        for turns in range(0, 3000, 60):
+            if anyio_backend == "asyncio":
+                task = asyncio.create_task(use())
+                await pass_turns(turns)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            else:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(use)
+                    await pass_turns(turns)
+                    tasks.cancel_scope.cancel()
+        assert await client.containers.list() == []
+        assert await client.ssh_keys.list() == []
+
+
+@pytest.fixture
+def interrupt_after() -> Iterator[Callable[[float], object]]:
+    """Ctrl-C for the main thread, some seconds from now, once it talks to the network; 0 calls it off."""
+
+    def interrupt_or_later(_: int, frame: FrameType | None) -> None:
+        # in other places the libraries below may not be able to bear it
+        if frame is not None and frame.f_code.co_qualname in ("SyncStream.read", "SyncStream.write"):
+            raise KeyboardInterrupt
+        signal.setitimer(signal.ITIMER_REAL, 0.0003)
+
+    before = signal.signal(signal.SIGALRM, interrupt_or_later)
+    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_nothing_is_left_whenever_it_is_interrupted(
+    server: RunningServer, interrupt_after: Callable[[float], object]
+) -> None:
+    """The same for Ctrl-C."""
+    with server.client() as client:
+        for number in range(1, 41):
+            with suppress(KeyboardInterrupt):
+                interrupt_after(number * 0.0007)
+                with client.temporary():
+                    pass
+            interrupt_after(0)
+        assert client.containers.list() == []
+        assert client.ssh_keys.list() == []

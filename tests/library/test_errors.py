@@ -199,6 +199,7 @@ def broken_settings() -> list[Callable[[], object]]:
         lambda: client("t", "https://example.org:s3cret"),
         lambda: client("t", "http://[s3cret"),
         lambda: client("t", 7),  # type: ignore[arg-type]
+        lambda: client("https://example.org", "ecloud_s3cret"),
         lambda: client(None, "https://example.org"),
         lambda: client("", "https://example.org"),
         lambda: client("s3cret\nX: y", "https://example.org"),
@@ -232,3 +233,88 @@ def test_a_client_shows_no_token(tmp_path: Path) -> None:
     with ecompute.Client("t0ken", "http://x") as client:
         assert repr(client) == "Client(base_url='http://x')"
         assert "t0ken" not in repr(vars(client))
+
+
+@pytest.mark.parametrize("token", ["ecloud_s3cret", " eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1MSJ9.s3cret-_\n"])
+def test_a_token_in_the_place_of_the_address(token: str) -> None:
+    """The usual mistake is a wrong order, which is told without the token."""
+    with pytest.raises(ecompute.InvalidArgument) as client:
+        ecompute.Client("https://example.org", token)
+    assert str(client.value) == "base_url looks like a token: the order is Client(token, base_url)."
+    with pytest.raises(ecompute.InvalidArgument) as login:
+        ecompute.login(token, "alice", "pa55")
+    order = "login(base_url, username, password)"
+    assert str(login.value) == f"base_url looks like a token: the order is {order}."
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            errors.Forbidden("An API token may not do this: log in.", status=403, operation="tokens.list"),
+            "tokens.list was refused: An API token may not do this: log in (403).",
+        ),
+        (
+            errors.Forbidden(
+                "The token does not allow this.", status=403, needed=errors.Needed("a.b", "read")
+            ),
+            "The token does not allow this; use a token that grants 'read' on 'a.b' (403).",
+        ),
+        (
+            errors.Unauthenticated("The name or the password is wrong.", status=401, operation="login"),
+            "login was refused: The name or the password is wrong (401).",
+        ),
+        (
+            errors.Unauthenticated("The token has expired.", status=401, operation="session"),
+            "session was refused: The token has expired; check the token or log in again (401).",
+        ),
+        (
+            errors.RateLimited("There were too many tries to log in.", status=429, retry_after=12.0),
+            "There were too many tries to log in; wait 12 seconds before the next try (429).",
+        ),
+        (
+            errors.RateLimited("There were too many tries to log in.", status=429, retry_after=1.0),
+            "There were too many tries to log in; wait 1 second before the next try (429).",
+        ),
+        (
+            errors.InvalidRequest(
+                "name is required, b is c, d is e (and 1 more).",
+                status=400,
+                operation="mounts.set",
+                fields=tuple(Fault(path, "is required") for path in ("name", "b", "d", "f")),
+            ),
+            "mounts.set was refused: name is required, b is required, d is required, f is required (400).",
+        ),
+        (
+            errors.InvalidRequest("Nothing of it is right.", status=400),
+            "Nothing of it is right (400).",
+        ),
+        (
+            errors.InvalidRequest("No.", status=400, fields=(Fault("", "The body must be an object."),)),
+            "The body must be an object (400).",
+        ),
+    ],
+)
+def test_the_sentences_of_refusals(error: errors.APIError, expected: str) -> None:
+    """The server's words and the advice make one sentence, without repetition and without wrong advice."""
+    assert str(error) == expected
+
+
+def test_many_faults_are_cut_in_the_sentence_only() -> None:
+    """A list of a thousand faults is all in `fields`, and its beginning in the message."""
+    faults = tuple(Fault(f"ssh_key_ids[{index}]", "is none of yours") for index in range(1000))
+    error = errors.InvalidRequest("No.", status=400, fields=faults)
+    assert str(error).startswith("ssh_key_ids[0] is none of yours, ")
+    assert len(str(error)) < 600
+    assert len(error.fields) == 1000
+
+
+def test_a_result_shows_the_beginning_of_what_was_printed() -> None:
+    """Enough to see what it is, never a whole file."""
+    assert repr(ecompute.CommandResult(0, b"aarch64\n", b"")) == (
+        "CommandResult(exit_status=0, output=b'aarch64\\n', error=b'')"
+    )
+    long = repr(ecompute.CommandResult(0, b"x" * 60 + b"y" * 40, b"z" * 61))
+    assert "x" * 60 + "'… (100 bytes)" in long
+    assert "y" * 2 not in long
+    assert "z" * 60 + "'… (61 bytes)" in long

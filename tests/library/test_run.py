@@ -121,7 +121,7 @@ async def test_a_command_that_does_not_want_its_input(serve: Serve, connect: Con
 
 
 async def test_a_failure_can_be_checked(serve: Serve, connect: Connect) -> None:
-    """With `check` another status than 0 is an error, which has the result and shows no output."""
+    """With `check` another status than 0 is an error, which has the result; it shows no output itself."""
 
     def handle(request: Request) -> None:
         socket = begin(request, "false")
@@ -133,7 +133,7 @@ async def test_a_failure_can_be_checked(serve: Serve, connect: Connect) -> None:
         with pytest.raises(ecompute.CommandFailed, match="exit status 1") as caught:
             await client.run("a", "false", check=True)
     assert caught.value.result == ecompute.CommandResult(1, b"", b"s3cret")
-    assert "s3cret" not in str(caught.value) + repr(caught.value.result)
+    assert "s3cret" not in str(caught.value) + repr(caught.value)
 
 
 async def test_a_command_whose_time_is_over(serve: Serve, connect: Connect) -> None:
@@ -201,6 +201,23 @@ async def test_an_end_without_an_exit(serve: Serve, connect: Connect, code: int)
     assert caught.value.close_code == code
 
 
+@pytest.mark.parametrize("code", [1002, 1007, 1009])
+async def test_what_the_server_does_not_take(serve: Serve, connect: Connect, code: int) -> None:
+    """The reason of its close is told, since nothing else says what was wrong."""
+
+    def handle(request: Request) -> None:
+        socket = request.upgrade(V1)
+        socket.receive()
+        socket.close(code, "A command has at most 7 bytes.")
+
+    async with connect(serve(handle)) as client:
+        with pytest.raises(ecompute.ConnectError, match="did not take") as caught:
+            await client.run("a", "x" * 100_000)
+    assert "A command has at most 7 bytes" in str(caught.value)
+    assert "xx" not in str(caught.value)
+    assert (caught.value.close_code, caught.value.maybe_sent) == (code, True)
+
+
 async def test_a_connection_that_breaks(serve: Serve, connect: Connect) -> None:
     """What has run is not run again."""
 
@@ -257,12 +274,15 @@ async def test_refusals_and_retries(serve: Serve, connect: Connect) -> None:
 
 
 async def test_wrong_arguments_are_told_before_anything_is_sent(serve: Serve, connect: Connect) -> None:
-    """Commands that are no texts, input that is neither bytes nor text, ids and times that are none."""
+    """Commands that no shell can get, input that is neither bytes nor text, ids and times that are none."""
     server = serve(lambda r: r.answer({}))
     async with connect(server) as client:
         for bad in (
             {"command": ["uname", "-m"]},
             {"command": b"uname"},
+            {"command": "a\0b"},
+            {"command": "a\ud800"},
+            {"input": "a\ud800"},
             {"input": 7},
             {"input": ["x"]},
             {"id": ".."},

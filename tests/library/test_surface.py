@@ -58,11 +58,12 @@ def tops(modules: set[str]) -> set[str]:
 
 
 def test_the_names_are_sorted_and_there() -> None:
-    """`__all__` is a sorted list, each name can be got, and `dir` shows it."""
+    """`__all__` is a sorted list, each name can be got, and `dir` shows them and nothing else."""
     assert ecompute.__all__ == sorted(ecompute.__all__)
     for name in ecompute.__all__:
         assert getattr(ecompute, name) is not None
-    assert set(ecompute.__all__) <= set(dir(ecompute))
+    assert {n for n in dir(ecompute) if not n.startswith("__")} == {*ecompute.__all__} - {"__version__"}
+    assert "__version__" in dir(ecompute)
     with pytest.raises(AttributeError):
         _ = ecompute.nonesuch  # type: ignore[attr-defined]
 
@@ -110,6 +111,33 @@ def test_the_table_is_at_hand() -> None:
     """The rows can be read without importing more."""
     code = "import ecompute; assert ecompute.contract.endpoints.ENDPOINTS"
     assert "ecompute.contract.endpoints" in loaded_by(code)
+
+
+@pytest.mark.parametrize("cls", [ecompute.Client, ecompute.AsyncClient])
+def test_the_groups_are_in_the_class(cls: type) -> None:
+    """Who reads the help of a client finds every group, and a type checker its class."""
+    client = cls("t", "http://x")
+    groups = {name for name, value in vars(client).items() if not name.startswith("_")}
+    assert groups == set(cls.__annotations__)
+    for name in groups:
+        assert re.search(rf"^ +{name}  +\S", cls.__doc__ or "", re.MULTILINE), name
+        assert type(getattr(client, name)).__name__ == cls.__annotations__[name]
+
+
+def test_the_clients_describe_their_groups_alike() -> None:
+    """The twins of the class docstring differ in what they must."""
+    of_sync, of_async = (inspect.getdoc(c) or "" for c in (ecompute.Client, ecompute.AsyncClient))
+    groups = of_sync.partition("groups")[2]
+    assert groups
+    assert groups == of_async.partition("groups")[2]
+
+
+def test_lists_tell_what_they_hold() -> None:
+    """The real type, not a private name for it."""
+    for module, prefix in ((operations, ""), (async_operations, "Async")):
+        containers, keys = (getattr(module, f"{prefix}{name}") for name in ("Containers", "SSHKeys"))
+        assert get_type_hints(containers.list)["return"] == list[ecompute.Container]
+        assert str(inspect.signature(keys.list).return_annotation) == "builtins.list[SSHKey]"
 
 
 @pytest.mark.parametrize("row", [*ENDPOINTS, *CHANNELS], ids=lambda row: row.name)

@@ -27,13 +27,19 @@ class Api:
     """Keys, containers and the feed, as far as a temporary container needs them.
 
     `twists` maps an operation (`POST /compute/containers`) to what happens instead of its answer, once.
+    `late` maps one to how many requests overtake the next of it, whose sender sees its connection break.
     """
 
-    def __init__(self, boots_to: str = "running") -> None:
+    def __init__(self, boots_to: str = "running", *, honours_keys: bool = False) -> None:
         self.keys: dict[str, dict[str, Any]] = {}
         self.boxes: dict[str, dict[str, Any]] = {}
         self.log: list[str] = []
         self.twists: dict[str, Callable[[Request], None]] = {}
+        self.late: dict[str, int] = {}
+        self.creates: dict[tuple[str, str], list[bytes]] = {}
+        self._kept: dict[tuple[str, str], Any] = {}
+        self._on_their_way: list[tuple[int, Request]] = []
+        self._more = {"Idempotency_Supported": "true"} if honours_keys else {}
         self._boots_to = boots_to
         self._lock = threading.Lock()
 
@@ -42,18 +48,44 @@ class Api:
         operation = f"{request.method} {'/'.join(parts[:3])}"
         if request.target == "/compute/ws":
             self._feed(request.upgrade())
+        key = (operation, request.headers.get("idempotency-key", ""))
         with self._lock:
             self.log.append(operation)
-            answer = self._change(operation, request, parts[-1])
-        if twist := self.twists.pop(operation, None):
+            if request.method == "POST":
+                self.creates.setdefault(key, []).append(request.body)
+            if overtaken_by := self.late.pop(operation, 0):
+                self._on_their_way.append((overtaken_by, request))
+                request.wire.drop()
+            busy = self._more and any(r.headers == request.headers for _, r in self._on_their_way)
+            answer = None if busy else self._once(operation, request)
+            self._let_time_pass()
+        if busy:
+            request.refuse(409, "conflict", **self._more)
+        elif twist := self.twists.pop(operation, None):
             twist(request)
         elif answer is None:
-            request.refuse(404, "not_found")
+            request.refuse(404, "not_found", **self._more)
         else:
-            request.answer(answer)
+            request.answer(answer, **self._more)
 
-    def _change(self, operation: str, request: Request, id_: str) -> Any:
+    def _let_time_pass(self) -> None:
+        still = [(left - 1, request) for left, request in self._on_their_way]
+        self._on_their_way = [(left, request) for left, request in still if left]
+        for left, request in still:
+            if not left:
+                self._once(f"{request.method} {request.target}", request)
+
+    def _once(self, operation: str, request: Request) -> Any:
+        key = (operation, request.headers.get("idempotency-key", ""))
+        if not self._more or not key[1]:
+            return self._change(operation, request)
+        if key not in self._kept:
+            self._kept[key] = self._change(operation, request)
+        return self._kept[key]
+
+    def _change(self, operation: str, request: Request) -> Any:
         things = self.boxes if "containers" in operation else self.keys
+        id_ = request.target.rpartition("/")[2]
         match request.method:
             case "GET" if request.target.endswith(("containers", "ssh-keys")):
                 return {"containers": [*self.boxes.values()], "ssh_keys": [*self.keys.values()]}
@@ -71,6 +103,11 @@ class Api:
     def _feed(self, socket: Socket) -> None:
         socket.snapshot(**dict.fromkeys(self.boxes, self._boots_to))
         socket.serve_until_closed()
+
+    def forget(self) -> None:
+        """What is on its way never comes, and no answer is kept."""
+        self._on_their_way.clear()
+        self._kept.clear()
 
     @property
     def empty(self) -> bool:
@@ -208,6 +245,106 @@ async def test_a_name_of_the_callers_is_no_proof(serve: Serve, connect: Connect)
     assert ([*api.boxes], [*api.keys]) == (["box0"], [])
     (note,) = caught.value.__notes__
     assert "named box" in note
+
+
+@pytest.mark.parametrize("operation", [f"POST {KEYS}", f"POST {BOXES}"])
+@pytest.mark.parametrize("overtaken_by", [1, 2, 3, 4])
+async def test_a_create_that_comes_late(
+    serve: Serve, connect: Connect, operation: str, overtaken_by: int
+) -> None:
+    """It is repeated as it was, under its key, until its answer comes; then it is deleted."""
+    api = Api(honours_keys=True)
+    api.late[operation] = overtaken_by
+    async with connect(serve(api)) as client:
+        with pytest.raises(ecompute.OutcomeUnknown) as caught:
+            await client.temporary().__aenter__()
+    assert api.empty
+    assert not hasattr(caught.value, "__notes__")
+    # one is the list, then come the refusals of a key that is in use
+    (bodies,) = [sent for (name, _), sent in api.creates.items() if name == operation]
+    assert len(bodies) == 1 + overtaken_by
+    assert len(set(bodies)) == 1
+
+
+@pytest.mark.parametrize("given", [{}, {"name": "box", "public_key": "ssh-ed25519 AAAA me"}])
+async def test_a_create_that_never_came(serve: Serve, connect: Connect, given: dict[str, Any]) -> None:
+    """Its repetition makes what is deleted then, also under a name that others may have."""
+    api = Api(honours_keys=True)
+    api.late[f"POST {BOXES}"] = 1000
+    api.boxes["other"] = {"id": "other", "name": "box", "status": "running"}
+
+    def forget(request: Request) -> None:
+        api.forget()
+        request.answer({"containers": []}, Idempotency_Supported="true")
+
+    api.twists[f"GET {BOXES}"] = forget
+    async with connect(serve(api)) as client:
+        with pytest.raises(ecompute.OutcomeUnknown) as caught:
+            await client.temporary(**given).__aenter__()
+    assert ([*api.boxes], [*api.keys]) == (["other"], [])
+    assert not hasattr(caught.value, "__notes__")
+
+
+async def test_a_repetition_that_is_refused(serve: Serve, connect: Connect) -> None:
+    """Then nothing was made, and nothing is to be told."""
+    api = Api(honours_keys=True)
+
+    def lose_for_good(request: Request) -> None:
+        api.boxes.clear()
+        api.twists[f"POST {BOXES}"] = refuse
+        api.forget()
+        request.wire.drop()
+
+    def refuse(request: Request) -> None:
+        api.boxes.clear()
+        request.refuse(409, "limit_reached", Idempotency_Supported="true")
+
+    api.twists[f"POST {BOXES}"] = lose_for_good
+    async with connect(serve(api)) as client:
+        with pytest.raises(ecompute.OutcomeUnknown) as caught:
+            await client.temporary().__aenter__()
+    assert api.empty
+    assert not hasattr(caught.value, "__notes__")
+    assert api.log[-3:] == [f"GET {BOXES}", f"POST {BOXES}", f"DELETE {KEYS}"]
+
+
+async def test_a_token_that_may_not_list(serve: Serve, connect: Connect) -> None:
+    """A refusal tells as well that the server honours keys."""
+    api = Api(honours_keys=True)
+    api.late[f"POST {KEYS}"] = 1
+    api.twists[f"GET {KEYS}"] = lambda request: request.refuse(403, "forbidden", Idempotency_Supported="true")
+    async with connect(serve(api)) as client:
+        with pytest.raises(ecompute.OutcomeUnknown) as caught:
+            await client.temporary().__aenter__()
+    assert api.empty
+    assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize("operation", [f"POST {KEYS}", f"POST {BOXES}"])
+@pytest.mark.parametrize("overtaken_by", [1, 2, 3])
+async def test_a_late_create_where_keys_count_for_nothing(
+    serve: Serve, connect: Connect, operation: str, overtaken_by: int
+) -> None:
+    """It is looked for again, and never repeated, which might make a second one."""
+    api = Api()
+    api.late[operation] = overtaken_by
+    async with connect(serve(api)) as client:
+        with pytest.raises(ecompute.OutcomeUnknown) as caught:
+            await client.temporary().__aenter__()
+    assert api.empty
+    assert not hasattr(caught.value, "__notes__")
+    assert api.log.count(operation) == 1
+
+
+async def test_every_create_has_a_key_of_its_own(serve: Serve, connect: Connect) -> None:
+    """Random ones, so that none gets another's answer."""
+    api = Api(honours_keys=True)
+    async with connect(serve(api)) as client:
+        for _ in range(3):
+            async with client.temporary():
+                pass
+    assert len({key for _, key in api.creates}) == 6
+    assert min(len(key) for _, key in api.creates) >= 32
 
 
 async def test_a_deletion_that_fails(serve: Serve, connect: Connect) -> None:

@@ -215,19 +215,3 @@ def test_drive_closes_a_flow_that_is_left() -> None:
     with pytest.raises(KeyboardInterrupt):
         flows.drive(flow(), perform)
     assert ended == ["yes"]
-
-
-def test_wait_until_reports_the_status_of_its_own_container() -> None:
-    """Other containers' fates do not matter."""
-    events: list[Any] = [
-        Snapshot((Container("b", "b", "failed"), Container("a", "a", "pending"))),
-        StatusChanged("b", "running", "failed"),
-        StatusChanged("a", "running", "pending"),
-    ]
-
-    def perform(step: flows.Step) -> Any:
-        return events.pop(0) if isinstance(step, flows.NextEvent) else BOX
-
-    flow = flows.wait_until("a", "running", 10, 1010.0, World().timing)
-    assert flows.drive(flow, perform).status == "running"
-    assert events == []

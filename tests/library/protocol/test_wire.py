@@ -6,9 +6,9 @@ import pytest
 
 from ecompute import errors
 from ecompute.contract.endpoint import request_fields
-from ecompute.contract.endpoints import CHANNELS, ENDPOINTS, GET_CONTAINER, LOG_IN
+from ecompute.contract.endpoints import CHANNELS, ENDPOINTS, GET_CONTAINER, LOG_IN, LOG_OUT
 from ecompute.contract.problems import PROBLEMS, Problem
-from ecompute.contract.requests import GetContainer, LogIn
+from ecompute.contract.requests import GetContainer, LogIn, LogOut
 from ecompute.protocol import wire
 
 SENT = wire.HTTPRequest("containers.get a", "GET", "/compute/containers/a")
@@ -84,6 +84,28 @@ def test_a_body_is_in_no_repr() -> None:
     assert b"pa55" in request.body
     assert "pa55" not in repr(request) + repr(LogIn("alice", "pa55"))
     assert "t0ken" not in repr(wire.HTTPAnswer(200, {}, b"t0ken"))
+
+
+def test_an_idempotency_key_travels_as_a_header() -> None:
+    """Where one is given; it is not shown either."""
+    request = wire.encode(LOG_OUT, LogOut(), idempotency_key="k3y")
+    assert request.headers == {"Idempotency-Key": "k3y"}
+    assert "k3y" not in repr(request)
+    assert wire.encode(LOG_OUT, LogOut()).headers == {}
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, False),
+        ({"idempotency-supported": "true"}, True),
+        ({"idempotency-supported": " True"}, True),
+        ({"idempotency-supported": "false"}, False),
+    ],
+)
+def test_who_honours_keys(headers: dict[str, str], expected: bool) -> None:
+    """Whoever says so, on any answer."""
+    assert wire.honours_keys(wire.HTTPAnswer(404, headers, b"")) is expected
 
 
 def test_reads_have_no_body() -> None:
