@@ -231,8 +231,8 @@ class AsyncClient:
             Unsupported: the server knows no single commands.
             CommandFailed: with `check`, when its exit status is not 0.
             DeadlineExceeded: it took longer; it may have ended all the same.
-            ConnectError: the connection or the container was lost before its end, or the server did not take the
-                command.
+            ConnectError: the connection or the container was lost before its end, or the server did not take
+                the command.
             InvalidArgument, InvalidAnswer: as for every call.
         """
         from .async_command import AsyncCommand
