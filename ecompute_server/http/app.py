@@ -80,13 +80,13 @@ class Api:
         started = time.perf_counter()
         request_id = secrets.token_hex(8)
         is_websocket = scope["type"] == "websocket"
-        if scope["path"].startswith(("http://", "https://")):
-            # as clients of a proxy write it (RFC 9112 §3.2.2)
-            scope = {**scope, "path": "/" + scope["path"].partition("://")[2].partition("/")[2]}
         if is_websocket:
             # the query may hold a credential; the HTTP server logs its own scope, so it leaves that one
             seen, scope = scope, dict(scope)
             seen["query_string"] = b""
+        if scope["path"].startswith(("http://", "https://")):
+            # as clients of a proxy write it (RFC 9112 §3.2.2)
+            scope = {**scope, "path": "/" + scope["path"].partition("://")[2].partition("/")[2]}
         everywhere = [
             (b"x-request-id", request_id.encode()),
             idempotency.SUPPORTED,
