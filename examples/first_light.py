@@ -319,7 +319,13 @@ def machine_processes(container_id: str) -> list[int]:
 
 def traces(state: Path, container_id: str) -> list[Path]:
     """Files below the state directory that bear the container's id."""
-    return [path for path in state.rglob(f"*{container_id}*") if not path.name.startswith("serve.log")]
+    # a walk, unlike a search by pattern, goes on where a folder vanishes under it
+    return [
+        Path(folder) / name
+        for folder, folders, files in os.walk(state)
+        for name in [*folders, *files]
+        if container_id in name and not name.startswith("serve.log")
+    ]
 
 
 def answers(box: ecompute.Container) -> bool:
