@@ -46,6 +46,9 @@ ABOUT = (
     "object with a sentence in `error` and a word for programs in `code`. HEAD works where GET does. Unknown "
     "fields of a body are ignored. Checks come in this order: path and method, credential, scope, what the "
     "path names, the body, the present state."
+    " Every answer has an `X-Request-Id`, by which the server's log knows it, and says"
+    " `Idempotency-Supported: true` where idempotency keys are honoured. Web pages may call the API from the"
+    " origins that the operator allows."
 )
 
 
