@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ecompute_server.testing import RunningServer, running_server
 from examples.first_light import Person
 
 BOOT_SECONDS = 120.0
+PATIENCE = 30.0
 
 
 def real_server(**settings: Any) -> Any:
@@ -58,3 +60,10 @@ def files_of(state: Path, container_id: str) -> list[str]:
         for name in [*folders, *files]
         if container_id in name
     ]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Ask again until it holds: a listener's coming and going is told by nothing else."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,10 +12,9 @@ import ecompute
 from ecompute_server.testing import RunningServer
 from examples.first_light import Person
 
-from .conftest import BOOT_SECONDS, in_terminal
+from .conftest import BOOT_SECONDS, PATIENCE, in_terminal, until
 
 MEMORY_MB = 192
-PATIENCE = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +107,3 @@ def banner(address: tuple[str, int]) -> bytes:
             return connection.recv(16)
     except OSError:
         return b""
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Ask again until it holds: a listener's coming and going is told by nothing else."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
