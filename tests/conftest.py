@@ -9,7 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from ecompute_server.http.serving import raise_open_files_limit
 from ecompute_server.testing import RunningServer, running_server
+
+# as `serve` does for itself: some tests hold the two ends of thousands of connections in this process
+raise_open_files_limit()
 
 
 @pytest.fixture
