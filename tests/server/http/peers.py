@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -161,9 +162,11 @@ def read_answer(link: socket.socket, method: str = "GET") -> Answer:
         raw.close()
 
 
+# the server's code and its environment lie here, wherever that is
+_CHECKOUT = str(Path(__file__).resolve().parents[3]).encode()
 _INSIDE = re.compile(
     rb"Traceback|\.py\b|site-packages|ecompute_server|object at 0x|<class|Exception|[a-z]Error\b|\bsqlite"
-    rb"|uvicorn|starlette|\bh11\b|wsproto|asyncio|cattrs|/tmp/|/work/|/home/",
+    rb"|uvicorn|starlette|\bh11\b|wsproto|asyncio|cattrs|/tmp/|/home/|" + re.escape(_CHECKOUT),
     re.I,
 )
 
