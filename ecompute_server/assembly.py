@@ -47,7 +47,7 @@ from .store.containers import SqliteContainers
 from .store.database import SqliteFile
 from .store.meta import SqliteMeta
 from .store.people import SqliteKeys
-from .store.receipts import KEPT_SECONDS, SqliteReceipts
+from .store.receipts import SqliteReceipts
 from .supervisor import Supervisor, Timing
 
 _log = get_logger(__name__)
@@ -175,7 +175,6 @@ async def open_services(
             housekeeping = Housekeeping(
                 credentials=people.credentials,
                 receipts=receipts,
-                receipt_seconds=KEPT_SECONDS,
                 clock=clock,
             )
             try:

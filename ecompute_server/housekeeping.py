@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from ecompute.contract.catalog import IDEMPOTENCY_SECONDS
+
 from .clock import Clock
 from .identity.credentials import Credentials
 from .logs import get_logger
@@ -24,12 +26,9 @@ RECEIPTS_SECONDS = 600.0
 class Housekeeping:
     """Runs from `start` to `stop` on the event loop."""
 
-    def __init__(
-        self, *, credentials: Credentials, receipts: ReceiptStore, receipt_seconds: int, clock: Clock
-    ) -> None:
+    def __init__(self, *, credentials: Credentials, receipts: ReceiptStore, clock: Clock) -> None:
         self._credentials = credentials
         self._receipts = receipts
-        self._receipt_seconds = receipt_seconds
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -52,7 +51,7 @@ class Housekeeping:
         self._credentials.tell_revoked()
 
     async def _forget_receipts(self) -> None:
-        await self._receipts.forget(before=int(self._clock()) - self._receipt_seconds)
+        await self._receipts.forget(before=int(self._clock()) - IDEMPOTENCY_SECONDS)
 
 
 async def _repeat(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -80,6 +80,7 @@ TOKEN_EXPIRIES: Mapping[str, int] = {"30d": 30, "90d": 90, "365d": 365, "never":
 """The choices of a token's lifetime, in days; 0 is for ever."""
 IDEMPOTENCY_KEY_LENGTH = range(1, 255 + 1)
 IDEMPOTENCY_HOURS = 24
+IDEMPOTENCY_SECONDS = IDEMPOTENCY_HOURS * 3600
 
 PUBLIC_KEY_TYPES = (
     "ssh-rsa",

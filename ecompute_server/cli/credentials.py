@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 from ecompute.contract.catalog import TOKEN_EXPIRIES
 from ecompute.contract.rules import Bounds, Broken, token_name
 from ecompute.contract.scopes import Scope, ScopeError
-from ecompute_server.identity.credentials import SESSION_SECONDS
+from ecompute_server.identity.credentials import SESSION_SECONDS, expiry
 from ecompute_server.identity.keyring import Keyring
 from ecompute_server.people import people_of
 from ecompute_server.settings import MAX_LIMIT
@@ -53,7 +53,7 @@ def create(
     with open_file(chosen) as file:
         _, found = find(file, user)
         now = time.time()
-        until = int(now) + TOKEN_EXPIRIES[expires] * 86400 if TOKEN_EXPIRIES[expires] else 0
+        until = expiry(expires, now)
         credentials = people_of(file, Keyring.load(StateDirectory(chosen.state).secret)).credentials
         scopes = _scopes(scope, found.id)
         minting = credentials.mint_token(found.id, name, scopes, now=now, expires_at=until, limit=MAX_LIMIT)

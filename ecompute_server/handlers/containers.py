@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import string
 
 from ecompute.contract import requests as ask
 from ecompute.contract.problems import Code, Fault
@@ -15,13 +13,13 @@ from ecompute_server.core.lifecycle import Command
 from ecompute_server.core.record import ContainerRecord
 from ecompute_server.core.refusal import Refusal, invalid, unavailable
 from ecompute_server.gateway.interface import GatewayError
+from ecompute_server.identity.ids import random_id
 from ecompute_server.logs import note
 from ecompute_server.store.interface import Duplicate, LimitReached
 
 from .call import Call, Services, Written
 from .editing import edit
 
-_ALPHABET = string.ascii_lowercase + string.digits
 _ID_LENGTH = 8
 
 
@@ -118,7 +116,7 @@ def _address(services: Services) -> str:
 
 def _new_record(call: Call[ask.CreateContainer], lines: tuple[str, ...]) -> ContainerRecord:
     request, services = call.request, call.services
-    id_ = "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
+    id_ = random_id(_ID_LENGTH)
     assert request.instance_type is not None
     assert request.memory_mb is not None
     assert request.storage_gb is not None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from ecompute.contract import requests as ask
-from ecompute.contract.catalog import MAX_TOKENS_PER_USER, TOKEN_EXPIRIES
+from ecompute.contract.catalog import MAX_TOKENS_PER_USER
 from ecompute.contract.problems import Code, Fault
 from ecompute.contract.resources import Acknowledgement, Token, TokenList
 from ecompute.contract.scopes import Scope
 from ecompute_server.core.refusal import Refusal, invalid, not_found
+from ecompute_server.identity.credentials import expiry
 from ecompute_server.store.interface import LimitReached, TokenRecord
 
 from .call import Call
-
-_DAY = 24 * 3600
 
 
 async def list_(call: Call[ask.ListTokens]) -> TokenList:
@@ -25,14 +24,14 @@ async def create(call: Call[ask.CreateToken]) -> Token:
     # the maker is a session, which has all rights of its user and none of another's
     if any(Scope.parse(scope).user_id != call.caller.user_id for scope in request.scopes):
         raise invalid((Fault("scopes", "must be scopes of your own user"),))
-    now, days = services.clock(), TOKEN_EXPIRIES[request.expires_in]
+    now = services.clock()
     try:
         text, record = await services.credentials.mint_token(
             call.caller.user_id,
             request.name,
             request.scopes,
             now=now,
-            expires_at=int(now) + days * _DAY if days else 0,
+            expires_at=expiry(request.expires_in, now),
             limit=MAX_TOKENS_PER_USER,
         )
     except LimitReached:

@@ -15,7 +15,7 @@ import attrs
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ecompute.contract.catalog import IDEMPOTENCY_HOURS, IDEMPOTENCY_KEY_LENGTH
+from ecompute.contract.catalog import IDEMPOTENCY_KEY_LENGTH, IDEMPOTENCY_SECONDS
 from ecompute.contract.endpoint import Endpoint
 from ecompute.contract.problems import Code, Fault
 from ecompute_server.core.refusal import Refusal, invalid
@@ -26,7 +26,6 @@ from . import responses
 
 HEADER = "Idempotency-Key"
 SUPPORTED = (b"idempotency-supported", b"true")
-_KEPT_SECONDS = IDEMPOTENCY_HOURS * 3600
 
 
 def repeatable(row: Endpoint[Any, Any], request: Request, body: bytes, decoded: Any) -> Repeatable | None:
@@ -68,7 +67,7 @@ class Repeats:
             raise _conflict("is in use by a request that is not answered yet")
         self._under_way.add(name)
         try:
-            kept = services.receipts.find(*name, since=int(services.clock()) - _KEPT_SECONDS)
+            kept = services.receipts.find(*name, since=int(services.clock()) - IDEMPOTENCY_SECONDS)
             if kept is not None:
                 if kept.asked != asked.asked:
                     raise _conflict("was used for another request body")

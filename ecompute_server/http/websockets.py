@@ -85,8 +85,7 @@ class MessageProtocol(WSProtocol):
                 # what came behind a message stays as it is until that one has been taken
                 return
         if count == _BURST:
-            self.read_paused = True
-            self.transport.pause_reading()
+            self._pause()
             self._parsing = self.loop.call_soon(self._read_on)
 
     def _handle(self, event: events.Event) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 import string
 
 from ecompute_server.store.interface import User, UserStore
 
+from .ids import random_id
 from .passwords import hash_password, verify_password
 
-_ALPHABET = string.ascii_lowercase + string.digits
 _USERNAME = frozenset(string.ascii_letters + string.digits + "._-@+")
 MAX_PASSWORD_BYTES = 1024
 
@@ -31,7 +30,7 @@ def account(username: str, password_hash: str, *, now: float, is_admin: bool = F
     """An account with a ready hash; an empty hash fits no password."""
     if not 1 <= len(username) <= 64 or not set(username) <= _USERNAME:
         raise AccountError("A user name has 1 to 64 letters, digits or the characters . _ - @ +.")
-    id_ = "u" + "".join(secrets.choice(_ALPHABET) for _ in range(11))
+    id_ = "u" + random_id(11)
     return User(
         id=id_,
         username=username,

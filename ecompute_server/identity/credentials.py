@@ -10,19 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jwt
 
+from ecompute.contract.catalog import TOKEN_EXPIRIES
 from ecompute.contract.scopes import Grants
 from ecompute_server.core.access import Caller, CredentialKind
 from ecompute_server.store.interface import SessionStore, TokenRecord, TokenStore, User, UserStore
 
+from .ids import random_id
 from .keyring import Keyring
 
 SESSION_SECONDS = 24 * 3600
+_DAY_SECONDS = 24 * 3600
 TOKEN_PREFIX = "ecloud_"
 _ALGORITHM = "HS256"
 _ALPHABET = string.digits + string.ascii_letters
 _SECRET_LENGTH = 40  # 238 bits
 _CHECKSUM_LENGTH = 6
-_ID_ALPHABET = string.ascii_lowercase + string.digits
 _EVERYTHING = Grants({})
 _MOST_REMEMBERED = 4096
 
@@ -85,7 +87,7 @@ class Credentials:
         """
         text = make_token()
         record = TokenRecord(
-            id="".join(secrets.choice(_ID_ALPHABET) for _ in range(12)),
+            id=random_id(12),
             user_id=user_id,
             name=name,
             scopes=Grants(scopes).to_dict(),
@@ -188,6 +190,12 @@ class Credentials:
             return None
         kind = CredentialKind.SESSION
         return Caller(user.id, user.username, kind, claims["jti"], _EVERYTHING, claims["exp"])
+
+
+def expiry(choice: str, now: float) -> int:
+    """When a token of one of the contract's lifetimes expires, in epoch seconds; 0 for never."""
+    days = TOKEN_EXPIRIES[choice]
+    return int(now) + days * _DAY_SECONDS if days else 0
 
 
 def make_token() -> str:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from sqlite_utils import Database
 
-from ecompute.contract.catalog import IDEMPOTENCY_HOURS
+from ecompute.contract.catalog import IDEMPOTENCY_SECONDS
 
 from .database import SqliteFile
 from .interface import KeptAnswer, Receipt, ReceiptTaken, TooManyReceipts
@@ -14,7 +14,6 @@ from .interface import KeptAnswer, Receipt, ReceiptTaken, TooManyReceipts
 T = TypeVar("T")
 
 MAX_RECEIPTS_PER_USER = 50_000
-KEPT_SECONDS = IDEMPOTENCY_HOURS * 3600
 
 
 def keep(db: Database, receipt: Receipt[T] | None, result: T) -> None:
@@ -25,7 +24,7 @@ def keep(db: Database, receipt: Receipt[T] | None, result: T) -> None:
     """
     if receipt is None:
         return
-    since = receipt.created_at - KEPT_SECONDS
+    since = receipt.created_at - IDEMPOTENCY_SECONDS
     key = [receipt.user_id, receipt.path, receipt.key]
     table = db.table("receipts")
     if table.count_where("user_id = ? AND path = ? AND key = ? AND created_at >= ?", [*key, since]):

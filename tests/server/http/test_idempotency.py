@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ecompute.contract.catalog import IDEMPOTENCY_SECONDS
 from ecompute_server.store import receipts
 from ecompute_server.store.database import SqliteFile
 from ecompute_server.store.interface import LimitReached, Receipt, ReceiptTaken, TooManyReceipts
@@ -183,7 +184,7 @@ def test_effect_and_answer_are_one_transaction(file: SqliteFile) -> None:
 
 def test_a_key_is_free_again_after_a_day(file: SqliteFile) -> None:
     """Also before its old answer is swept away."""
-    day = receipts.KEPT_SECONDS
+    day = IDEMPOTENCY_SECONDS
 
     async def scenario() -> None:
         await add(file, "one", receipt=receipt(now=1_000_000))
