@@ -72,10 +72,9 @@ async def test_mounts(client: Any) -> None:
     async with client.temporary() as box:
         assert (await client.mounts.get(box.id)).mount_paths == ("/root",)
         await client.run(box.id, "echo kept > /root/f", check=True)
-        async with client.watch() as view:
-            changed = await client.mounts.set(box.id, ["/root", "/data"])
-            assert (sorted(changed.mount_paths), changed.restarted) == (["/data", "/root"], True)
-            await view.wait(lambda view: view[box.id].status == "running", LIMIT)
+        changed = await client.mounts.set(box.id, ["/root", "/data"])
+        assert (sorted(changed.mount_paths), changed.restarted) == (["/data", "/root"], True)
+        await client.containers.wait(box.id, "running", timeout=LIMIT)
         assert (await client.run(box.id, "cat /root/f", check=True)).text == "kept\n"
         assert (await client.mounts.set(box.id, ["/data", "/root"])).restarted is False
 
