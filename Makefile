@@ -22,10 +22,11 @@ check: setup ## format, lint, types, architecture
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/architecture
 
-bench: setup ## how fast, as ratios in the same run: the server's answers, its feed, containers against plain QEMU
+bench: setup ## how fast, as ratios in the same run: the server's answers, its feed, containers against plain QEMU, the gateway against nginx
 	$(PYTHON) tests/bench/requests.py
 	$(PYTHON) tests/bench/feed.py
 	$(PYTHON) tests/bench/first_light.py
+	$(PYTHON) tests/bench/gateway.py
 
 format: setup ## rewrite the code in the house format
 	$(PYTHON) -m ruff format .

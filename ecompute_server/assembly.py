@@ -25,9 +25,11 @@ from .core.record import ContainerRecord
 from .core.refusal import unavailable
 from .gateway.addresses import AddressPlan, claim_networks, told_networks
 from .gateway.interface import Gateway
-from .gateway.listeners import TcpGateway
+from .gateway.listeners import ListeningGateway, SharedListener
 from .gateway.ports import can_bind_low_ports
 from .gateway.silent import SilentGateway
+from .gateway.tls.certificates import open_certificates
+from .gateway.tls.own import OwnFiles
 from .guest.interface import Guests, Login
 from .guest.simulated import SimulatedGuests
 from .guest.ssh import SSHGuests
@@ -52,6 +54,7 @@ from .supervisor import Supervisor, Timing
 
 _log = get_logger(__name__)
 
+DEFAULT_HTTPS_PORT = 7443
 _LEAST_REAL_MEMORY_MB = 128
 """The micro guest of amd64 does not boot with 96 MB, and an API that says 64 would only make it fail."""
 
@@ -93,7 +96,13 @@ def drivers(settings: Settings, state: StateDirectory) -> Drivers:
     return Drivers(
         machines,
         SSHGuests(machines.connect),
-        TcpGateway(machines.connect, port_offset=settings.port_offset),
+        ListeningGateway(
+            machines.connect,
+            certificates=open_certificates(state.path / "tls", settings.domain, own=_own_files(settings)),
+            domain=settings.domain,
+            port_offset=settings.port_offset,
+            shared=_shared_listener(settings),
+        ),
         admit,
     )
 
@@ -116,6 +125,18 @@ def _libvirt() -> Any:
             f"Machines by libvirt need one more package ({error.name}): pip install 'ecompute[libvirt]'"
         ) from error
     return libvirt
+
+
+def _own_files(settings: Settings) -> OwnFiles | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return OwnFiles(settings.tls_cert, settings.tls_key)
+
+
+def _shared_listener(settings: Settings) -> SharedListener:
+    if settings.https_port is None:
+        return SharedListener(settings.https_host, DEFAULT_HTTPS_PORT, required=False)
+    return SharedListener(settings.https_host, settings.https_port, required=True)
 
 
 def _missing_image(name: str, arch: Arch | str) -> str:
@@ -147,7 +168,7 @@ async def open_services(
         try:
             ports = _port_finding(settings)
             reachable = settings.hypervisor == "simulated" or ports.severity is Severity.OK
-            view = View(settings.domain, settings.port_offset, reachable)
+            view = View(settings.domain, settings.port_offset, reachable, parts.hypervisor.usage)
             broadcast = Broadcast(view, containers.of_user)
             containers.listen(lambda change: broadcast.publish(change.before, change.after))
             recipes = Recipes(keyring, view)

@@ -7,6 +7,7 @@ instead of the changes that it missed.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,8 @@ from .core.record import ContainerRecord
 from .http.frames import Prepared
 
 QUEUE_LENGTH = 256
+SNAPSHOT_SECONDS = 1.0
+"""For so long one list serves all who ask: what it tells of usage changes without being published."""
 
 Offer = Callable[[Prepared], bool]
 """Sends a message at once and without waiting, or returns False."""
@@ -78,11 +81,14 @@ class Subscription:
 class Broadcast:
     """All subscriptions. Lives on the event loop; `publish` never waits."""
 
-    def __init__(self, view: View, records: Records) -> None:
+    def __init__(
+        self, view: View, records: Records, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._view = view
         self._records = records
+        self._monotonic = monotonic
         self._by_user: dict[str, set[Subscription]] = {}
-        self._snapshots: dict[str, Prepared] = {}
+        self._snapshots: dict[str, tuple[float, Prepared]] = {}
 
     def subscribe(self, user_id: str, offer: Offer = lambda message: False) -> Subscription:
         """A new subscription; its first message is the whole list."""
@@ -117,12 +123,14 @@ class Broadcast:
             subscription.put(prepared)
 
     def snapshot(self, user_id: str) -> Prepared:
-        """The whole list as a message; made once for all who ask for it between two changes."""
-        made = self._snapshots.get(user_id)
-        if made is None:
-            made = _prepared(snapshot(self._view, list(self._records(user_id))))
-            if user_id in self._by_user:
-                self._snapshots[user_id] = made
+        """The whole list as a message; made once for all who ask for it shortly after each other."""
+        now = self._monotonic()
+        known = self._snapshots.get(user_id)
+        if known is not None and now - known[0] < SNAPSHOT_SECONDS:
+            return known[1]
+        made = _prepared(snapshot(self._view, list(self._records(user_id))))
+        if user_id in self._by_user:
+            self._snapshots[user_id] = (now, made)
         return made
 
 

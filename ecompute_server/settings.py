@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,10 @@ from .core.presentation import DEFAULT_DOMAIN
 from .state import default_state_directory
 
 MAX_LIMIT = 1_000_000
+_LONGEST_DOMAIN = 253 - len("abcd1234.")
+"""A host name has at most 253 characters (RFC 1035 §2.3.4 without the root's dot)."""
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""RFC 1123 §2.1; names of other scripts are given in their xn-- form."""
 ENVIRONMENT_PREFIX = "ECOMPUTE_SERVER_"
 
 
@@ -30,6 +35,11 @@ class SettingsError(Exception):
 
 def _setting(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
+
+
+def _lower(name: str) -> str:
+    # as clients write names when they ask for one
+    return name.lower()
 
 
 @frozen
@@ -43,7 +53,11 @@ class Settings:
     libvirt_uri: str = _setting(
         "embed", "How libvirt is reached: embed (no daemon), qemu:///system or qemu:///session."
     )
-    domain: str = _setting(DEFAULT_DOMAIN, "Domain below which containers have their names.")
+    domain: str = field(
+        default=DEFAULT_DOMAIN,
+        converter=_lower,
+        metadata={"help": "Domain below which containers have their names."},
+    )
     default_image: str = _setting("micro", "Image that new containers boot.")
     max_containers_per_user: int = _setting(
         catalog.MAX_CONTAINERS_PER_USER, "Containers that a user may have."
@@ -61,6 +75,24 @@ class Settings:
         (), "Address of a reverse proxy whose X-Forwarded-For tells the client's address; may be repeated."
     )
     outbound: str | None = _setting(None, "Guests' way out: filtered or none (default: what works here).")
+    https_host: str = _setting(
+        "127.0.0.1",
+        "Address of the shared HTTPS listener, where every container that publishes port 443 is reached by"
+        " its name (https://<id>.compute.localhost:7443/).",
+    )
+    https_port: int | None = _setting(
+        None, "Port of the shared HTTPS listener; 0 takes a free one (default: 7443 where it is free)."
+    )
+    tls_cert: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Certificate for all containers' names, PEM with its chain"
+            " (default: one of an own CA for each)."
+        },
+    )
+    tls_key: Path | None = field(
+        default=None, metadata={"help": "Key of that certificate, PEM without a password."}
+    )
     port_offset: int = _setting(
         0, "Added to the ports on containers' addresses, where ports under 1024 may not be bound."
     )
@@ -77,7 +109,12 @@ class Settings:
             _address(address)
         for origin in self.allowed_origins:
             _origin(origin)
+        _domain(self.domain)
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise SettingsError("tls_cert and tls_key must be given together.")
         _between("port", self.port, 0, 65535)
+        if self.https_port is not None:
+            _between("https_port", self.https_port, 0, 65535)
         _between("port_offset", self.port_offset, 0, 65535 - 8999)
         _between("max_containers_per_user", self.max_containers_per_user, 0, MAX_LIMIT)
         _between("max_ssh_keys_per_user", self.max_ssh_keys_per_user, 0, MAX_LIMIT)
@@ -88,6 +125,13 @@ class Settings:
         for name in ("boot_deadline", "stop_grace"):
             if not 0 < getattr(self, name) <= 86_400:
                 raise SettingsError(f"{name} must be above 0 and at most 86400 seconds.")
+
+
+def _domain(text: str) -> None:
+    # it becomes part of host names, of certificates and of a path
+    fits = len(text) <= _LONGEST_DOMAIN and all(_LABEL.fullmatch(label) for label in text.split("."))
+    if not fits:
+        raise SettingsError(f"{text!r} is no domain name, such as compute.example.")
 
 
 def _address(text: str) -> None:
@@ -171,6 +215,8 @@ def _convert(name: str, value: Any, where: str) -> Any:
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise ValueError
         if kind is int and isinstance(value, float):
+            raise ValueError
+        if kind is Path and not isinstance(value, str):
             raise ValueError
         return kind(value)
     except ValueError:

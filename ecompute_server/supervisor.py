@@ -76,7 +76,9 @@ class Supervisor:
 
         Raises:
             HypervisorError: the hypervisor cannot work here.
+            GatewayError: the gateway cannot.
         """
+        await self._gateway.open()
         await self._hypervisor.open(self._observe)
         self._containers.listen(self._committed)
         for effect in await self._containers.journal():

@@ -92,6 +92,10 @@ PUBLIC_KEY_TYPES = (
 MIN_RSA_BITS = 2048
 
 
+HTTPS_PORT = 443
+"""The ingress port at which the gateway ends TLS."""
+
+
 def is_ingress_port(port: int) -> bool:
     """Whether a container may be published on this external port."""
-    return port in (80, 443) or 8000 <= port <= 8999
+    return port in (80, HTTPS_PORT) or 8000 <= port <= 8999

@@ -31,6 +31,7 @@ app.command(
     f"{_HERE}.credentials:rotate_keys", name="rotate-keys", help="Sign session tokens with a new key."
 )
 app.command(f"{_HERE}.images:app", name="images", help="Guest images.")
+app.command(f"{_HERE}.authority:ca", name="ca", help="The certificate authority of containers' names.")
 app.command(
     f"{_HERE}.doctor:doctor", name="doctor", help="What this host lacks for real machines, and how to get it."
 )

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from ecompute.contract.scopes import ScopeError
 from ecompute_server.gateway.interface import GatewayError
+from ecompute_server.gateway.tls.errors import CertificateError
 from ecompute_server.http.serving import ListenError
 from ecompute_server.hypervisor.interface import HypervisorError
 from ecompute_server.identity.accounts import AccountError
@@ -33,6 +34,7 @@ class CommandError(Exception):
 
 EXPECTED = (
     AccountError,
+    CertificateError,
     CommandError,
     GatewayError,
     HypervisorError,

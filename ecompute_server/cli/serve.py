@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -48,6 +49,10 @@ def serve(
     allowed_origin: Annotated[list[str] | None, _option("allowed_origins", several=True)] = None,
     trusted_proxy: Annotated[list[str] | None, _option("trusted_proxies", several=True)] = None,
     outbound: Annotated[str | None, _option("outbound")] = None,
+    https_host: Annotated[str | None, _option("https_host")] = None,
+    https_port: Annotated[int | None, _option("https_port")] = None,
+    tls_cert: Annotated[Path | None, _option("tls_cert")] = None,
+    tls_key: Annotated[Path | None, _option("tls_key")] = None,
     port_offset: Annotated[int | None, _option("port_offset")] = None,
     boot_deadline: Annotated[float | None, _option("boot_deadline")] = None,
     stop_grace: Annotated[float | None, _option("stop_grace")] = None,
@@ -75,6 +80,10 @@ def serve(
         allowed_origins=None if allowed_origin is None else tuple(allowed_origin),
         trusted_proxies=None if trusted_proxy is None else tuple(trusted_proxy),
         outbound=outbound,
+        https_host=https_host,
+        https_port=https_port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
         port_offset=port_offset,
         boot_deadline=boot_deadline,
         stop_grace=stop_grace,

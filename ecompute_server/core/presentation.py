@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from attrs import field, frozen
@@ -12,6 +13,7 @@ from ecompute.contract.messages import ContainerDeleted, ContainerSnapshot, Cont
 from ecompute.contract.resources import Container
 
 from .record import SSH_PORT, ContainerRecord
+from .usage import Usage
 
 DEFAULT_DOMAIN = "compute.localhost"
 _MOST_WRITTEN = 8192
@@ -25,30 +27,41 @@ class View:
     port_offset: int = 0
     reachable: bool = True
     """Whether anything can listen on containers' addresses at all; without that no `ssh_command` is told."""
-    _written: dict[str, tuple[ContainerRecord, bytes]] = field(factory=dict, init=False, repr=False, eq=False)
+    usage: Callable[[str], Usage | None] = field(default=lambda container_id: None, eq=False)
+    """What is known of a container's machine now. Asked at every answer, so it must be quick."""
+    _written: dict[str, tuple[ContainerRecord, Usage | None, bytes]] = field(
+        factory=dict, init=False, repr=False, eq=False
+    )
 
     def json(self, record: ContainerRecord) -> bytes:
         """The resource as JSON text. Lists are read far more often than containers change, and writing one
-        takes longer than all the rest of an answer, so the text of each record is remembered.
+        takes longer than all the rest of an answer, so the text of each record is remembered for as long as
+        its usage stays.
         """
+        usage = self._usage(record)
         known = self._written.get(record.id)
-        if known is not None and known[0] is record:
-            return known[1]
+        if known is not None and known[0] is record and known[1] is usage:
+            return known[2]
         if len(self._written) >= _MOST_WRITTEN:
             self._written.clear()
-        text = codec.dump_json(codec.unstructure(self.container(record)))
-        self._written[record.id] = (record, text)
+        text = codec.dump_json(codec.unstructure(self._container(record, usage)))
+        self._written[record.id] = (record, usage, text)
         return text
 
     def container(self, record: ContainerRecord) -> Container:
         """The resource as the API tells it."""
+        return self._container(record, self._usage(record))
+
+    def _container(self, record: ContainerRecord, usage: Usage | None) -> Container:
         return Container(
             id=record.id,
             name=record.name,
             status=str(record.life.status),
             hostname=self.hostname(record),
             memory_mb=record.memory_mb,
+            memory_used_mb=None if usage is None else usage.memory_mb(record),
             storage_gb=record.storage_gb,
+            storage_used_gb=None if usage is None else usage.storage_gb(record),
             instance_type=record.instance_type,
             created_at=datetime.fromtimestamp(record.created_at, UTC),
             ssh_enabled=record.ssh_enabled,
@@ -62,6 +75,10 @@ class View:
     def hostname(self, record: ContainerRecord) -> str:
         """The container's name in the DNS of this installation."""
         return f"{record.id}.{self.domain}"
+
+    def _usage(self, record: ContainerRecord) -> Usage | None:
+        # a machine may run longer than its container, or not be ready yet
+        return self.usage(record.id) if record.is_running else None
 
     def _ssh_command(self, record: ContainerRecord) -> str:
         # names below the default domain are known to no resolver, so the address is what works as pasted

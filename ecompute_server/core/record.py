@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from attrs import evolve, field, frozen
 
-from ecompute.contract.catalog import INSTANCE_TYPES, InstanceType, Status
+from ecompute.contract.catalog import HTTPS_PORT, INSTANCE_TYPES, InstanceType, Status
 
 from .lifecycle import Life
 
 SSH_PORT = 22
-HTTPS_PORT = 443
 
 
 @frozen
@@ -65,8 +64,8 @@ class ContainerRecord:
 
     @property
     def doors(self) -> dict[int, int]:
-        """External port to port in the guest, of all that is to be reachable from outside by plain TCP."""
-        ports = {rule.port: rule.target_port for rule in self.ingress if rule.port != HTTPS_PORT}
+        """External port to port in the guest, of all that is to be reachable from outside."""
+        ports = {rule.port: rule.target_port for rule in self.ingress}
         return {SSH_PORT: SSH_PORT, **ports} if self.ssh_enabled else ports
 
     @property

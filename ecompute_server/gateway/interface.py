@@ -12,8 +12,16 @@ class GatewayError(Exception):
 class Gateway(Protocol):
     """The listeners of all containers. Everything is idempotent."""
 
+    async def open(self) -> None:
+        """Take up work, before everything else: open what containers share.
+
+        Raises:
+            GatewayError: it cannot be had, and the settings ask for it.
+        """
+
     async def publish(self, container_id: str, address: str, port: int, target_port: int) -> None:
-        """Listen on `address:port` and lead each connection to `target_port` in the guest.
+        """Listen on `address:port` and lead each connection to `target_port` in the guest; on port 443 end
+        TLS first, and lead plain HTTP there.
 
         A listener of the same container and port stays open and leads to the new target from now on;
         connections that are open are not touched.

@@ -31,3 +31,15 @@ class Limits:
     """How often a connection is looked at for `idle`, and for an end that the loop was not told of."""
     accept_pause: float = 1.0
     """How long no connection is accepted when the process or the host ran out of files or memory."""
+
+    handshake: float = 10.0
+    """Time for a TLS handshake, from the connection's first moment."""
+    head: float = 30.0
+    """Time for a request's head: the first one from the end of the handshake, later ones from their first
+    byte."""
+    keep_alive: float = 75.0
+    """Time that a visitor may keep an HTTPS connection open between two requests."""
+    farewell: float = 2.0
+    """How long a visitor is heard out after the last answer."""
+    unnamed: int = 1024
+    """Connections of the shared listener that have not yet said whom they visit; one more is reset."""

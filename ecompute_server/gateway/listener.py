@@ -7,12 +7,12 @@ import errno
 import socket
 from collections.abc import Callable
 
-import structlog
-
 from ecompute_server.gateway.interface import GatewayError
 from ecompute_server.gateway.ports import bind_sentence, open_port
+from ecompute_server.gateway.sockets import tune
+from ecompute_server.logs import get_logger
 
-_log = structlog.get_logger()
+_log = get_logger(__name__)
 
 _BACKLOG = 1024
 _ACCEPTED_AT_ONCE = 32
@@ -24,7 +24,8 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class Listener:
     """Accepts on `address:port` from its making until `close`.
 
-    `accepted` is called on the event loop with each new connection as a non-blocking socket, and owns it.
+    `accepted` is called on the event loop with each new connection as a non-blocking, tuned socket, and owns
+    it.
     """
 
     def __init__(
@@ -40,14 +41,16 @@ class Listener:
         self._pause = pause
         self._resumption: asyncio.TimerHandle | None = None
         self.address = address
-        self.port = port
         try:
             self._socket = open_port(address, port)
         except (OSError, OverflowError) as error:
             raise GatewayError(_sentence(error, address, port)) from error
         try:
             self._socket.setblocking(False)
+            # whoever is accepted inherits it (socket(7), tcp(7)), which spares each connection five calls
+            tune(self._socket)
             self._socket.listen(_BACKLOG)
+            self.port: int = self._socket.getsockname()[1]
         except OSError as error:
             self._socket.close()
             raise GatewayError(_sentence(error, address, port)) from error

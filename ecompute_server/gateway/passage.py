@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 
 from ecompute_server.gateway.limits import Limits
 from ecompute_server.gateway.sockets import reset, tune
@@ -43,38 +44,53 @@ class Passages:
     """Opens passages into one container."""
 
     def __init__(self, container_id: str, connect: Connect, limits: Limits) -> None:
-        self._container_id = container_id
+        self.container_id = container_id
         self._connect = connect
         self._limits = limits
         self._turns: dict[int, asyncio.Semaphore] = {}
 
-    @asynccontextmanager
-    async def open(self, port: int) -> AsyncIterator[Passage]:
+    def open(self, port: int) -> AbstractAsyncContextManager[Passage]:
         """A connection to a port of the guest, closed at the end of the block, reset if the block failed.
 
         Raises:
             Unreachable: the guest did not take it, or did not in time.
         """
         turns = self._turns.setdefault(port, asyncio.Semaphore(self._limits.entering))
-        turn = _Turn(turns)
-        try:
-            connection = await self._enter(port, turn)
-            try:
-                turn.end_after(self._limits.entering_time)
-                yield Passage(connection, turn.end)
-            except BaseException:
-                reset(connection)
-                raise
-            finally:
-                connection.close()
-        finally:
-            turn.end()
+        return _Opening(lambda: self._connect(self.container_id, port), _Turn(turns), self._limits)
 
-    async def _enter(self, port: int, turn: _Turn) -> socket.socket:
+
+class _Opening(AbstractAsyncContextManager[Passage]):
+    """What `Passages.open` gives. By hand: a generator costs each connection more."""
+
+    def __init__(self, connect: Callable[[], Awaitable[socket.socket]], turn: _Turn, limits: Limits) -> None:
+        self._connect = connect
+        self._turn = turn
+        self._limits = limits
+        self._connection: socket.socket | None = None
+
+    async def __aenter__(self) -> Passage:
+        try:
+            connection = self._connection = await self._enter()
+        except BaseException:
+            self._turn.end()
+            raise
+        self._turn.end_after(self._limits.entering_time)
+        return Passage(connection, self._turn.end)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._turn.end()
+        assert self._connection is not None
+        if error is not None:
+            reset(self._connection)
+        self._connection.close()
+
+    async def _enter(self) -> socket.socket:
         try:
             async with asyncio.timeout(self._limits.patience):
-                await turn.begin()
-                connection = await self._connect(self._container_id, port)
+                await self._turn.begin()
+                connection = await self._connect()
         except TimeoutError as error:
             raise Unreachable("The guest did not take the connection in time.") from error
         except Exception as error:

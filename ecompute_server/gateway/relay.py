@@ -33,23 +33,37 @@ class PassThrough:
         """
         async with open_passage() as passage:
             relay = Relay(visitor, passage.socket, self._scratch, passage.heard)
+            watch = _Watch(relay, self._limits)
             try:
-                await self._watch(relay)
+                await relay.ended
+                relay.judge()
             finally:
+                watch.stop()
                 relay.stop()
 
-    async def _watch(self, relay: Relay) -> None:
-        loop = asyncio.get_running_loop()
-        seen, since = -1, 0.0
-        pause = min(self._limits.look, self._limits.idle)
-        while not relay.ended.done():
-            if relay.moved != seen:
-                seen, since = relay.moved, loop.time()
-            elif loop.time() - since >= self._limits.idle:
-                raise TimeoutError("Nothing moved for too long.")
-            await asyncio.wait({relay.ended}, timeout=pause)
-            relay.check()
-        relay.ended.result()
+
+class _Watch:
+    """Looks at a relay now and then, until `stop`."""
+
+    def __init__(self, relay: Relay, limits: Limits) -> None:
+        self._relay = relay
+        self._idle = limits.idle
+        self._pause = min(limits.look, limits.idle)
+        self._loop = asyncio.get_running_loop()
+        self._seen, self._since = 0, self._loop.time()
+        self._timer = self._loop.call_later(self._pause, self._look)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        moved, now = self._relay.moved, self._loop.time()
+        if moved != self._seen:
+            self._seen, self._since = moved, now
+        elif now - self._since >= self._idle:
+            return self._relay.broken("Nothing moved for too long.")
+        self._relay.check()
+        self._timer = self._loop.call_later(self._pause, self._look)
 
 
 class Relay:
@@ -64,6 +78,9 @@ class Relay:
     ) -> None:
         """`heard` is called when the guest has spoken, or ended."""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # a sentence and no exception, whose traceback would hold all that is here until the collector of
+        # cycles comes by
+        self._failure = ""
         self._sockets = (visitor, guest)
         self._flows = (_Flow(self, visitor, guest, scratch), _Flow(self, guest, visitor, scratch, heard))
 
@@ -80,13 +97,21 @@ class Relay:
     def check(self) -> None:
         """See a reset of which the loop tells nothing, because nobody waits for that socket at the moment."""
         if not self.ended.done() and any(is_broken(each) for each in self._sockets):
-            self.broken(ConnectionResetError("One side broke the connection."))
+            self.broken("One side broke the connection.")
 
-    def broken(self, error: OSError) -> None:
+    def judge(self) -> None:
+        """Raises:
+        OSError: it ended otherwise than in order.
+        """
+        if self._failure:
+            raise ConnectionResetError(self._failure)
+
+    def broken(self, sentence: str) -> None:
         """End as failed."""
         self.stop()
         if not self.ended.done():
-            self.ended.set_exception(error)
+            self._failure = sentence
+            self.ended.set_result(None)
 
     def flow_ended(self) -> None:
         """End in order once both flows have."""
@@ -97,8 +122,6 @@ class Relay:
         """Take the hands off both sockets; safe to call twice. uvloop keeps a socket open until then."""
         for flow in self._flows:
             flow.stop()
-        if self.ended.done() and not self.ended.cancelled():
-            self.ended.exception()  # looked at, also when nobody waits any more
 
 
 class _Flow:
@@ -123,16 +146,17 @@ class _Flow:
         self.rest = memoryview(b"")
         self.moved = 0
         self.over = False
-        self._loop.add_reader(source, self._readable)
+        # by its number: asyncio words an error with the socket itself, which asks for both its addresses
+        self._loop.add_reader(source.fileno(), self._readable)
 
     def stop(self) -> None:
         if not self.over:
             self.over = True
             if self.rest:
-                self._loop.remove_writer(self._sink)
+                self._loop.remove_writer(self._sink.fileno())
                 self.rest = memoryview(b"")
             else:
-                self._loop.remove_reader(self._source)
+                self._loop.remove_reader(self._source.fileno())
 
     def _readable(self) -> None:
         try:
@@ -141,7 +165,7 @@ class _Flow:
             return
         except OSError as error:
             self._tell_heard()
-            return self._relay.broken(error)
+            return self._relay.broken(error.strerror or "One side broke the connection.")
         if self._heard is not None:
             self._tell_heard()
         if size == 0:
@@ -150,8 +174,8 @@ class _Flow:
         sent = self._send(self._scratch[:size])
         if sent is not None and sent < size:
             self.rest = memoryview(bytes(self._scratch[sent:size]))
-            self._loop.remove_reader(self._source)
-            self._loop.add_writer(self._sink, self._writable)
+            self._loop.remove_reader(self._source.fileno())
+            self._loop.add_writer(self._sink.fileno(), self._writable)
 
     def _writable(self) -> None:
         sent = self._send(self.rest)
@@ -160,8 +184,8 @@ class _Flow:
         self.moved += sent
         self.rest = self.rest[sent:]
         if not self.rest:
-            self._loop.remove_writer(self._sink)
-            self._loop.add_reader(self._source, self._readable)
+            self._loop.remove_writer(self._sink.fileno())
+            self._loop.add_reader(self._source.fileno(), self._readable)
 
     def _send(self, data: memoryview) -> int | None:
         """How much was taken; None when nothing will be taken any more."""

@@ -6,6 +6,9 @@ from __future__ import annotations
 class SilentGateway:
     """An `ecompute_server.gateway.interface.Gateway`."""
 
+    async def open(self) -> None:
+        pass
+
     def published(self, container_id: str) -> set[int]:
         return set()
 

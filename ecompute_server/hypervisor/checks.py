@@ -27,10 +27,12 @@ from ecompute_server.hypervisor.interface import (
     MachineSpec,
     NoSuchMachine,
     Severity,
+    Usage,
 )
 
 FIRST = "first001"
 SECOND = "second02"
+BETWEEN_LOOKS = 0.05
 
 
 @frozen
@@ -40,7 +42,9 @@ class Bench:
     make: Callable[[], Hypervisor]
     """A new driver object, not yet open; all of one bench have the same machines."""
     spec: Callable[[str, int], MachineSpec]
-    """A machine that the driver can run, for a container id and a generation."""
+    """A machine that the driver can run, for a container id and a generation; `/root` is a mount path."""
+    write: Callable[[Hypervisor, str, str, int], Coroutine[Any, Any, None]]
+    """Writes a file of so many bytes, none of them zero, in a container's guest that is ready."""
     deadline: float = 10.0
     """Seconds within which a boot, or its failure, is told even on a busy host."""
 
@@ -168,6 +172,26 @@ async def check_a_stop_without_grace_ends_a_machine_that_is_still_booting(bench:
         await facts.until(FIRST, 2, FactKind.STARTED, FactKind.READY)
         assert facts.kinds(FIRST, 1) in ([FactKind.STARTED], [FactKind.STARTED, FactKind.READY])
         await hypervisor.delete(FIRST)
+
+
+async def check_usage_is_told_while_a_machine_is_ready(bench: Bench) -> None:
+    """It follows a file that is written to the volume, and is forgotten with the machine."""
+    async with started(bench) as (hypervisor, _):
+        before = await told(hypervisor, lambda usage: True, bench.deadline)
+        assert 0 < before.memory_available <= bench.spec(FIRST, 1).memory_mb << 20
+        await bench.write(hypervisor, FIRST, "/root/file", 8 << 20)
+        grown = await told(
+            hypervisor, lambda usage: usage.storage_used >= before.storage_used + (8 << 20), bench.deadline
+        )
+        assert grown.storage_used < before.storage_used + (9 << 20)
+        await hypervisor.stop(FIRST, grace=bench.deadline)
+        assert hypervisor.usage(FIRST) is None
+
+
+async def check_nothing_is_known_of_the_usage_of_what_does_not_run(bench: Bench) -> None:
+    assert bench.make().usage(FIRST) is None
+    async with opened(bench) as (hypervisor, _):
+        assert hypervisor.usage(FIRST) is None
 
 
 async def check_what_does_not_exist_can_be_stopped_and_deleted(bench: Bench) -> None:
@@ -308,6 +332,7 @@ CHECKS: tuple[Check, ...] = (
     check_a_probe_before_the_open_finds_nothing_to_mend,
     check_a_close_may_come_twice_and_without_an_open,
     check_a_ping_is_answered_between_open_and_close,
+    check_nothing_is_known_of_the_usage_of_what_does_not_run,
     check_what_does_not_exist_can_be_stopped_and_deleted,
     check_a_container_without_a_machine_cannot_be_connected_to,
     check_a_second_driver_is_kept_from_the_machines,
@@ -321,6 +346,7 @@ CHECKS: tuple[Check, ...] = (
     check_a_delete_ends_the_machine_and_removes_its_console,
     check_the_console_is_kept_after_a_stop_and_cut_at_the_front,
     check_connections_reach_the_ssh_server,
+    check_usage_is_told_while_a_machine_is_ready,
     check_a_port_where_nothing_listens_refuses,
     check_the_end_of_the_machine_ends_its_connections,
     check_machines_outlive_the_driver,
@@ -339,6 +365,18 @@ async def banner(hypervisor: Hypervisor, container_id: str, deadline: float) -> 
                 assert more, f"the connection ended after {heard!r}"
                 heard += more
         assert heard.startswith(b"SSH-2.0-")
+
+
+async def told(hypervisor: Hypervisor, wanted: Callable[[Usage], bool], deadline: float) -> Usage:
+    """The first container's usage as soon as it is as wanted. Nothing tells of a new figure, so it is asked
+    for again and again.
+    """
+    async with asyncio.timeout(deadline):
+        while True:
+            usage = hypervisor.usage(FIRST)
+            if usage is not None and wanted(usage):
+                return usage
+            await asyncio.sleep(BETWEEN_LOOKS)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from typing import Protocol
 
 from attrs import field, frozen
 
+from ecompute_server.core.usage import Usage as Usage
+
 
 class HypervisorError(Exception):
     """The hypervisor refused or failed; `str()` is one sentence that may be shown to the operator."""
@@ -120,9 +122,9 @@ class Finding:
 class Hypervisor(Protocol):
     """Runs machines, one per container at most.
 
-    All methods are coroutines of the event loop that called `open`, and any of them may raise
-    `HypervisorError`. Calls for one container are made one at a time by the supervisor; `connect` and
-    `console_tail` may come at any moment.
+    All methods but `usage` are coroutines of the event loop that called `open`, and any of them may raise
+    `HypervisorError`. Calls for one container are made one at a time by the supervisor; `connect`,
+    `console_tail` and `usage` may come at any moment.
     """
 
     async def open(self, observe: Observe) -> None:
@@ -182,6 +184,13 @@ class Hypervisor(Protocol):
     async def console_tail(self, container_id: str, *, max_bytes: int = 4096) -> str:
         """The end of the guest's console output, empty when there is none. Kept until `delete` or the next
         `start`.
+        """
+
+    def usage(self, container_id: str) -> Usage | None:
+        """What the guest last told of its memory and storage; never waits, and costs next to nothing.
+
+        None when no machine runs, when its guest is not `READY` or has not told yet, and when it has not told
+        anything for half a minute. A guest that is `READY` tells every few seconds.
         """
 
     async def ping(self) -> None:

@@ -96,6 +96,7 @@ EVERYWHERE = {"ecompute_server.clock", "ecompute_server.logs"}
 DOORS = {
     "httpx": {"ecompute.transport", "ecompute.testing"},
     "cattrs": {"ecompute.contract.codec"},
+    "h11": {"ecompute_server.gateway.https", "ecompute_server.http"},
     "libvirt": {"ecompute_server.hypervisor.libvirt"},
     "asyncssh": {"ecompute_server.guest"},
     "sqlite_utils": {"ecompute_server.store"},

@@ -167,6 +167,23 @@ def test_the_agent_outlives_garbage_and_reconnection(guest: Guest) -> None:
     assert guest.agent.receive(id=8) == first | {"id": 8}
 
 
+def test_usage_is_told_unasked(guest: Guest, keys: dict[str, Path]) -> None:
+    """Every few seconds, and soon to a host that has just come back; storage is what the volume carries."""
+    guest.reconnect()
+    guest.agent.send({"type": "hello", "id": 20})
+    assert guest.agent.receive(type="hello", id=20)["configured"] is True
+    before = guest.agent.receive(type="usage")
+    assert set(before) == {"type", "memory_available_kb", "storage_used_kb"}
+    assert 64 << 10 < before["memory_available_kb"] < 192 << 10
+    guest.ssh("head -c 20m /dev/urandom >/tmp/large; head -c 9m /dev/urandom >/root/large", key=keys["rsa"])
+    after = guest.agent.receive(type="usage")
+    while after["storage_used_kb"] - before["storage_used_kb"] < 9 << 10:
+        after = guest.agent.receive(type="usage")
+    assert after["storage_used_kb"] - before["storage_used_kb"] < 10 << 10
+    assert before["memory_available_kb"] - after["memory_available_kb"] > 16 << 10
+    guest.ssh("rm /root/large /tmp/large", key=keys["rsa"])
+
+
 def test_an_idle_agent_takes_no_time(guest: Guest, keys: dict[str, Path]) -> None:
     """Nobody connected: the agent waits in the kernel instead of asking again and again."""
     guest.agent.close()

@@ -10,9 +10,10 @@ import pytest
 from attrs import evolve
 
 from ecompute.contract.catalog import Status
-from ecompute_server.broadcast import QUEUE_LENGTH, Broadcast, Subscription
+from ecompute_server.broadcast import QUEUE_LENGTH, SNAPSHOT_SECONDS, Broadcast, Subscription
 from ecompute_server.core.presentation import View
 from ecompute_server.core.record import ContainerRecord
+from ecompute_server.core.usage import Usage
 from ecompute_server.http.frames import Prepared
 from tests.server.records import record
 
@@ -22,7 +23,10 @@ class Store:
 
     def __init__(self) -> None:
         self.records: dict[str, ContainerRecord] = {}
-        self.broadcast = Broadcast(View(), self._of_user)
+        self.usage: Usage | None = None
+        self.now = 100.0
+        view = View(usage=lambda container_id: self.usage)
+        self.broadcast = Broadcast(view, self._of_user, monotonic=lambda: self.now)
         self.asked = 0
 
     def _of_user(self, user_id: str) -> list[ContainerRecord]:
@@ -117,6 +121,23 @@ async def test_a_snapshot_is_made_once_for_all_who_need_it(store: Store) -> None
     message = await store.broadcast.subscribe("u1").next()
     assert json.loads(message.text)["data"][0]["name"] == "renamed"
     assert all(len(each) == 0 for each in first)
+
+
+async def test_a_list_that_was_made_already_does_not_tell_old_usage(store: Store) -> None:
+    """Whoever comes later gets the figures of now, though no change of the container was published."""
+    store.put(record("a"))
+    store.set("a", status=Status.RUNNING)
+    store.usage = Usage(memory_available=500 << 20, storage_used=0)
+
+    async def memory_told() -> int:
+        message = await store.broadcast.subscribe("u1").next()
+        (container,) = json.loads(message.text)["data"]
+        return int(container["memory_used_mb"])
+
+    assert await memory_told() == 12
+    store.usage = Usage(memory_available=400 << 20, storage_used=0)
+    store.now += SNAPSHOT_SECONDS
+    assert await memory_told() == 112
 
 
 async def test_users_never_see_each_others(store: Store) -> None:

@@ -37,7 +37,7 @@ class Doors(SilentGateway):
         self.news = asyncio.Event()
 
     @property
-    def open(self) -> set[str]:
+    def opened(self) -> set[str]:
         return {id_ for id_, ports in self.leads.items() if ports}
 
     def published(self, container_id: str) -> set[int]:
@@ -126,7 +126,7 @@ def test_a_container_boots_step_by_step_and_opens_its_doors(tmp_path: Path) -> N
     async def scene() -> None:
         async with world(tmp_path) as w:
             await w.create()
-            await w.until(lambda: w.doors.open == {"aaaaaaaa"})
+            await w.until(lambda: w.doors.opened == {"aaaaaaaa"})
             assert w.history == ["pending", "initializing", "running"]
             assert await w.machines() == {"aaaaaaaa": 1}
 
@@ -140,8 +140,8 @@ def test_without_ssh_the_doors_stay_closed(tmp_path: Path) -> None:
         async with world(tmp_path) as w:
             await w.create("aaaaaaaa", ssh_enabled=False)
             await w.create("bbbbbbbb")
-            await w.until(lambda: w.status("aaaaaaaa") is Status.RUNNING and w.doors.open)
-            assert w.doors.open == {"bbbbbbbb"}
+            await w.until(lambda: w.status("aaaaaaaa") is Status.RUNNING and w.doors.opened)
+            assert w.doors.opened == {"bbbbbbbb"}
 
     play(scene)
 
@@ -210,11 +210,11 @@ def test_what_a_machine_does_by_itself_is_followed(tmp_path: Path) -> None:
         async with world(tmp_path) as w:
             for id_ in ("aaaaaaaa", "bbbbbbbb", "cccccccc"):
                 await w.create(id_)
-            await w.until(lambda: len(w.doors.open) == 3)
+            await w.until(lambda: len(w.doors.opened) == 3)
             w.hypervisor.power_off("aaaaaaaa")
             w.hypervisor.crash("bbbbbbbb", "The processor caught fire.")
             w.hypervisor.reboot("cccccccc")
-            await w.until(lambda: w.doors.open == {"cccccccc"})
+            await w.until(lambda: w.doors.opened == {"cccccccc"})
             assert w.status("aaaaaaaa") is Status.STOPPED
             assert w.status("bbbbbbbb") is Status.FAILED
             assert w.status("cccccccc") is Status.RUNNING
@@ -236,7 +236,7 @@ def test_a_delete_takes_effect_at_once_and_cleans_up_in_the_end(tmp_path: Path) 
             assert w.services.containers.of_user("u1") == []
             await w.until(lambda: w.status() is None)
             assert await w.machines() == {}
-            assert w.doors.open == set()
+            assert w.doors.opened == set()
 
     play(scene)
 
@@ -249,7 +249,7 @@ def test_a_server_that_comes_back_adopts_its_machines(tmp_path: Path) -> None:
             await w.create()
             await w.until(lambda: w.status() is Status.RUNNING)
         async with world(tmp_path) as w:
-            await w.until(lambda: w.doors.open == {"aaaaaaaa"})
+            await w.until(lambda: w.doors.opened == {"aaaaaaaa"})
             assert w.history == []
             assert await w.machines() == {"aaaaaaaa": 1}
 
@@ -266,7 +266,7 @@ def test_after_a_restart_of_the_host_what_was_to_run_runs_again(tmp_path: Path) 
             await w.until(lambda: w.status("aaaaaaaa") is w.status("bbbbbbbb") is Status.RUNNING)
             await w.apply(Command.STOP, "bbbbbbbb")
         async with world(tmp_path, host_boot="second") as w:
-            await w.until(lambda: w.status("aaaaaaaa") is Status.RUNNING and w.doors.open)
+            await w.until(lambda: w.status("aaaaaaaa") is Status.RUNNING and w.doors.opened)
             assert await w.machines() == {"aaaaaaaa": 2}
             assert w.status("bbbbbbbb") is Status.STOPPED
 

@@ -24,7 +24,7 @@ FIELDS: Mapping[str, str] = {
     "is_admin": "Whether the user administers the server.",
     "last_used_at": "When it last opened a request, in seconds since the epoch; 0 for never.",
     "memory_mb": "Memory in MB.",
-    "memory_used_mb": "Memory in use in MB; there only while known.",
+    "memory_used_mb": "Memory in use in MB, the kernel's part included; there only while known.",
     "mount_paths": "The absolute paths whose data persists; everything else is new after each start.",
     "name": "What its owner calls it; need not be unique.",
     "port": "The external port: 80, 443 or 8000 to 8999.",
@@ -40,7 +40,9 @@ FIELDS: Mapping[str, str] = {
     "status": "Where the container is in its life. A newer server may know more statuses.",
     "status_reason": "Why it failed, in one sentence; there only with the status `failed`.",
     "storage_gb": "Storage in GB.",
-    "storage_used_gb": "Storage in use in GB; there only while known.",
+    "storage_used_gb": (
+        "What files take in GB, also those under paths that left the mount paths; there only while known."
+    ),
     "target_port": "The port inside the container.",
     "tokens": "The tokens, newest first.",
     "user_id": "The user's id, which stands in scopes.",

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import Any, TypeGuard
 
 from attrs import define, field, frozen
 
-from ecompute_server.hypervisor.interface import HypervisorError, Identity
+from ecompute_server.hypervisor.interface import HypervisorError, Identity, Usage
 from ecompute_server.hypervisor.libvirt.domain import VOLUME_SERIAL
 
 MAX_LINE = 64 * 1024
 MAX_REASON = 300
+MAX_KB = 1 << 50
+"""More than any machine has, and little enough to be counted with."""
 
 NETWORK = {"address": "10.0.2.15/24", "gateway": "10.0.2.2", "dns": ["10.0.2.3"]}
 """What QEMU's user network hands out; fixed in its documentation and the same for every guest."""
@@ -39,7 +41,7 @@ class Refused:
     message: str
 
 
-Message = Hello | Ready | Refused
+Message = Hello | Ready | Refused | Usage
 
 
 @define
@@ -94,7 +96,20 @@ def parse(line: bytes) -> Message | None:
         case "error", int(number):
             text = message.get("message")
             return Refused(number, _one_line(text)) if isinstance(text, str) else None
+        case "usage", _:
+            return _usage(message)
     return None
+
+
+def _usage(message: dict[str, Any]) -> Usage | None:
+    available, used = message.get("memory_available_kb"), message.get("storage_used_kb")
+    if _is_amount(available) and _is_amount(used):
+        return Usage(memory_available=available * 1024, storage_used=used * 1024)
+    return None
+
+
+def _is_amount(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_KB
 
 
 def _one_line(text: str) -> str:

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from ecompute_server.hypervisor.interface import Machine, MachineSpec
 from ecompute_server.hypervisor.libvirt.layout import MachineFiles
+from ecompute_server.hypervisor.libvirt.network.interface import Mode
 
 METADATA_URI = "urn:ecompute:machine:1"
 QEMU_URI = "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -23,6 +24,9 @@ NETDEV = "hostnet0"
 """The name libvirt gives the first network backend; forwards are asked of it."""
 
 QUOTA_PERIOD = 100_000
+
+FOR_ONE_PROCESSOR = frozenset({"acpi=noirq"})
+"""Kernel arguments that make a guest boot faster, and hide all its processors but one."""
 
 ET.register_namespace("qemu", QEMU_URI)
 ET.register_namespace("ecompute", METADATA_URI)
@@ -37,12 +41,13 @@ class Hardware:
     cpu: str
     gic: str | None
     acpi: bool
+    bus: str
 
 
 HARDWARE = {
-    "amd64": Hardware(qemu="x86_64", machine="pc", cpu="maximum", gic=None, acpi=True),
+    "amd64": Hardware(qemu="x86_64", machine="pc", cpu="maximum", gic=None, acpi=True, bus="pci.0"),
     # Without firmware there is no ACPI on `virt`, and libvirt refuses to promise it.
-    "arm64": Hardware(qemu="aarch64", machine="virt", cpu="cortex-a72", gic="3", acpi=False),
+    "arm64": Hardware(qemu="aarch64", machine="virt", cpu="cortex-a72", gic="3", acpi=False, bus="pcie.0"),
 }
 
 
@@ -61,6 +66,7 @@ class Host:
 
     emulator: Path
     owner: str
+    walls: Mode
     kvm: bool
     cpu_quota: bool
 
@@ -94,7 +100,12 @@ def domain_xml(spec: MachineSpec, boot: Boot, files: MachineFiles, host: Host, u
     ET.SubElement(
         metadata,
         f"{{{METADATA_URI}}}machine",
-        {"owner": host.owner, "container": spec.container_id, "generation": str(spec.generation)},
+        {
+            "owner": host.owner,
+            "container": spec.container_id,
+            "generation": str(spec.generation),
+            "walls": host.walls,
+        },
     )
     _text(root, "memory", str(spec.memory_mb), unit="MiB")
     _text(root, "vcpu", str(spec.vcpus), placement="static")
@@ -108,7 +119,7 @@ def domain_xml(spec: MachineSpec, boot: Boot, files: MachineFiles, host: Host, u
     _text(system, "type", "hvm", arch=hardware.qemu, machine=hardware.machine)
     _text(system, "kernel", str(boot.kernel))
     _text(system, "initrd", str(boot.initrd))
-    _text(system, "cmdline", boot.arguments)
+    _text(system, "cmdline", _arguments(boot, spec.vcpus))
     features = ET.SubElement(root, "features")
     if hardware.acpi:
         ET.SubElement(features, "acpi")
@@ -123,9 +134,41 @@ def domain_xml(spec: MachineSpec, boot: Boot, files: MachineFiles, host: Host, u
     root.append(_devices(spec, files, host))
 
     command_line = ET.SubElement(root, f"{{{QEMU_URI}}}commandline")
-    # Read by the emulator wrapper (network/wrapper.py); QEMU itself does not know it.
-    ET.SubElement(command_line, f"{{{QEMU_URI}}}env", name="ECOMPUTE_MACHINE", value=str(files.folder))
+    match host.walls:
+        case Mode.NAMESPACE:
+            # Read by the emulator wrapper (network/wrapper.py); QEMU itself does not know it.
+            ET.SubElement(
+                command_line, f"{{{QEMU_URI}}}env", name="ECOMPUTE_MACHINE", value=str(files.folder)
+            )
+        case Mode.RESTRICTED:
+            for argument in restricted_card(spec, hardware):
+                ET.SubElement(command_line, f"{{{QEMU_URI}}}arg", value=argument)
+        case Mode.FIREWALL:
+            pass
     return ET.tostring(root, encoding="unicode")
+
+
+RESTRICTED_SLOT = "0x1e"
+"""Far from those that libvirt gives to devices of its own, from the low end up."""
+
+
+def restricted_card(spec: MachineSpec, hardware: Hardware) -> list[str]:
+    """QEMU's arguments for the network card, since libvirt does not know `restrict`."""
+    card = {
+        "netdev": NETDEV,
+        "mac": mac_address(spec.container_id),
+        "romfile": "",
+        "bus": hardware.bus,
+        "addr": RESTRICTED_SLOT,
+    }
+    device = ",".join(["virtio-net-pci", *(f"{name}={value}" for name, value in card.items())])
+    return ["-netdev", f"user,id={NETDEV},restrict=on", "-device", device]
+
+
+def _arguments(boot: Boot, vcpus: int) -> str:
+    if vcpus == 1:
+        return boot.arguments
+    return " ".join(word for word in boot.arguments.split() if word not in FOR_ONE_PROCESSOR)
 
 
 def _cpu(hardware: Hardware, *, kvm: bool) -> ET.Element:
@@ -158,10 +201,11 @@ def _devices(spec: MachineSpec, files: MachineFiles, host: Host) -> ET.Element:
     ET.SubElement(disk, "target", dev="vda", bus="virtio")
     _text(disk, "serial", VOLUME_SERIAL)
 
-    card = ET.SubElement(devices, "interface", type="user")
-    ET.SubElement(card, "mac", address=mac_address(spec.container_id))
-    ET.SubElement(card, "model", type="virtio")
-    ET.SubElement(card, "rom", enabled="no")
+    if host.walls is not Mode.RESTRICTED:
+        card = ET.SubElement(devices, "interface", type="user")
+        ET.SubElement(card, "mac", address=mac_address(spec.container_id))
+        ET.SubElement(card, "model", type="virtio")
+        ET.SubElement(card, "rom", enabled="no")
 
     console = ET.SubElement(devices, "serial", type="unix")
     ET.SubElement(console, "source", mode="bind", path=str(files.console))
@@ -181,14 +225,24 @@ def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
     ET.SubElement(parent, tag, attributes).text = text
 
 
-def machine_from_metadata(xml: str, owner: str) -> Machine | None:
-    """The machine that a domain's metadata element speaks of; None when it is another server's or not
-    readable.
-    """
+@frozen
+class Known:
+    """What a domain's metadata tells of it."""
+
+    machine: Machine
+    walls: Mode
+
+
+def known_from_metadata(xml: str, owner: str) -> Known | None:
+    """What the metadata element says; None when the domain is another server's or not readable."""
     try:
         element = ET.fromstring(xml)
         if element.get("owner") != owner:
             return None
-        return Machine(container_id=element.attrib["container"], generation=int(element.attrib["generation"]))
+        return Known(
+            Machine(container_id=element.attrib["container"], generation=int(element.attrib["generation"])),
+            # what was written before there were others
+            Mode(element.get("walls", Mode.NAMESPACE)),
+        )
     except (ET.ParseError, KeyError, ValueError):
         return None

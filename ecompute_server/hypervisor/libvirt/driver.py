@@ -27,6 +27,7 @@ from ecompute_server.hypervisor.interface import (
     NoSuchMachine,
     NotReady,
     Observe,
+    Usage,
 )
 from ecompute_server.hypervisor.libvirt import binding, disks, host, kvm, probe
 from ecompute_server.hypervisor.libvirt.connection import Connection, End, Ended, Found
@@ -36,12 +37,13 @@ from ecompute_server.hypervisor.libvirt.domain import (
     Boot,
     Host,
     domain_xml,
-    machine_from_metadata,
+    known_from_metadata,
 )
 from ecompute_server.hypervisor.libvirt.files import explained, qemu_owner, trim
 from ecompute_server.hypervisor.libvirt.layout import MachineFiles, layout_of
 from ecompute_server.hypervisor.libvirt.machine import LiveMachine
-from ecompute_server.hypervisor.libvirt.network import outbound, walls
+from ecompute_server.hypervisor.libvirt.network.addresses import Addresses
+from ecompute_server.hypervisor.libvirt.network.interface import GuestNetwork, Walls
 from ecompute_server.hypervisor.libvirt.reaper import Reaper, alive
 from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
 from ecompute_server.images.interface import ImageError
@@ -77,7 +79,9 @@ class LibvirtHypervisor:
         self._machines: dict[str, LiveMachine] = {}
         self._domains: dict[str, LiveMachine] = {}
         self._reaper = Reaper()
-        self._release = AsyncExitStack()
+        self._undo = AsyncExitStack()
+        self._adopted = False
+        self._deserted = False
         self._background: set[asyncio.Task[None]] = set()
 
     # Life
@@ -97,55 +101,73 @@ class LibvirtHypervisor:
             self._opened = _Opened(observe, connection, found)
             undo.push_async_callback(self._let_go)
             self._warn(found)
+            with explained("The host's addresses cannot be watched"):
+                addresses = Addresses()
+            undo.callback(addresses.close)
             for domain in await connection.domains():
                 await self._adopt(self._opened, domain)
+            self._adopted = True
+            self._spawn(self._keep_walls_up(self._opened, addresses))
             for arch in HARDWARE:
                 self._spawn(self._warm(self._opened, arch))
             self._spawn(self._keep_logs_small(self._opened))
-            self._release = undo.pop_all()
+            self._undo = undo.pop_all()
 
     def _look(self, undo: AsyncExitStack) -> host.Findings:
         """Everything about this host that must be in order before libvirt is opened. In a worker thread."""
         settings = self._settings
         binding.load()
         owner = qemu_owner(settings.uri)
-        network = host.network_of(settings, owner)
         host.prepare(settings, self._layout, owner)
         undo.callback(os.close, host.lock(self._layout))
+        mark = host.server_mark(self._layout)
+        walls = host.walls_of(settings, self._layout, owner, mark)
+        walls.of_new.hold()
+        # Pushed this early it is done this late: when libvirt can start nothing any more.
+        undo.callback(self._release, walls)
         return host.Findings(
             places=host.places_of(settings.uri, self._layout),
             owner=owner,
-            network=network,
-            mark=host.server_mark(self._layout),
+            walls=walls,
+            mark=mark,
             kvm=kvm.decide(settings) is kvm.Kvm.USABLE,
             quota=not host.cpu_quota_fault(settings.uri),
         )
 
+    def _release(self, walls: host.GuestWalls) -> None:
+        """Only when every machine of an earlier server was looked at, and none is left."""
+        if self._deserted:
+            for kind in walls.kinds.values():
+                kind.release()
+
     def _warn(self, found: host.Findings) -> None:
         """What a running server lacks here, once; `probe` says the same with what mends it."""
-        if self._settings.outbound != "none" and not found.network.outbound:
-            _log.warning("guests cannot open connections: %s", host.outbound_fault(found.network)[0])
+        if warning := host.walls_warning(found.walls):
+            _log.warning("%s", warning)
         if not found.quota:
             _log.warning(
                 "shares of processors are not enforced: %s", host.cpu_quota_fault(self._settings.uri)
             )
 
     async def _adopt(self, opened: _Opened, found: Found) -> None:
-        known = machine_from_metadata(found.metadata, opened.host.mark)
+        known = known_from_metadata(found.metadata, opened.host.mark)
         if known is None:
             return
-        files = self._layout.machine(known.container_id)
+        container_id, generation = known.machine.container_id, known.machine.generation
+        files = self._layout.machine(container_id)
         if not files.whole.exists():
             # Its server did not live to finish the start: no caller was told that it succeeded.
             await opened.connection.destroy(found.uuid)
             return
-        machine = LiveMachine(known.container_id, known.generation, found.uuid, files, opened.observe)
+        machine = LiveMachine(container_id, generation, found.uuid, files, opened.observe)
         machine.started = True
         self._enter(machine)
         pid = None
         try:
             pid = opened.host.places.pid_of(machine.name)
-            self._open_network(opened, machine, pid)
+            walls = opened.host.walls.kinds.get(known.walls)
+            if not await self._walled(opened, machine, pid, walls):
+                return
             await machine.attach(fresh=False)
         except (OSError, HypervisorError) as error:
             if pid is None or not alive(pid, machine.name):
@@ -184,18 +206,51 @@ class LibvirtHypervisor:
             await asyncio.to_thread(trim, logs, LARGEST_LOG)
 
     def _host(self, opened: _Opened, arch: str) -> Host:
-        return host.host_for(arch, self._layout, opened.host)
+        return host.host_for(arch, opened.host)
 
-    def _open_network(self, opened: _Opened, machine: LiveMachine, pid: int) -> None:
+    def _open_network(self, opened: _Opened, machine: LiveMachine, pid: int, walls: Walls) -> GuestNetwork:
         async def ask(command: str) -> str:
             return await opened.connection.monitor(machine.uuid, command)
 
         self._reaper.watch(pid, machine.dead.set)
-        machine.open_network(pid, ask)
+        machine.network = walls.enter(pid, machine.files, ask)
+        return machine.network
+
+    async def _walled(self, opened: _Opened, machine: LiveMachine, pid: int, walls: Walls | None) -> bool:
+        """Whether the walls of a machine that was found hold now. One that is without them is ended: its
+        volume stays, and whoever wants it running starts it again.
+        """
+        try:
+            if walls is None:
+                raise HypervisorError("Walls of its kind cannot be had any more.")
+            await opened.connection.run(walls.hold)
+            await opened.connection.run(self._open_network(opened, machine, pid, walls).keep_up)
+        except HypervisorError as error:
+            if not alive(pid, machine.name):
+                raise
+            _log.error(
+                "the machine of %s was found without walls and is ended: %s", machine.container_id, error
+            )
+            await self._end(opened, machine)
+            return False
+        return True
+
+    async def _keep_walls_up(self, opened: _Opened, addresses: Addresses) -> None:
+        """What this host is reached by may change while guests run."""
+        while True:
+            await addresses.changed()
+            for machine in list(self._machines.values()):
+                if machine.network is None or machine.over:
+                    continue
+                try:
+                    await opened.connection.run(machine.network.keep_up)
+                except HypervisorError as error:
+                    if not machine.over:
+                        _log.error("the machine of %s: %s", machine.container_id, error)
 
     async def close(self) -> None:
-        release, self._release = self._release, AsyncExitStack()
-        await release.aclose()
+        undo, self._undo = self._undo, AsyncExitStack()
+        await undo.aclose()
 
     async def _let_go(self) -> None:
         self._opened = None
@@ -206,6 +261,7 @@ class LibvirtHypervisor:
             *(machine.farewell or machine.detach() for machine in self._machines.values()),
             return_exceptions=True,
         )
+        self._deserted = self._adopted and not self._machines
         self._machines.clear()
         self._domains.clear()
         self._reaper.close()
@@ -267,8 +323,8 @@ class LibvirtHypervisor:
             files.console_log.unlink(missing_ok=True)
             for stale in files.of_one_run():
                 stale.unlink(missing_ok=True)
-            files.walls.write_text(walls.for_this_host())
-            disks.make_fifo(files.alive, opened.host.owner)
+            opened.host.walls.of_new.hold()
+            opened.host.walls.of_new.prepare(files)
         return domain_xml(spec, boot, files, facts, uuid)
 
     def _find_boot(self, spec: MachineSpec) -> Boot:
@@ -296,17 +352,14 @@ class LibvirtHypervisor:
             await machine.attach(fresh=True)
         await opened.connection.resume(machine.uuid)
         pid = opened.host.places.pid_of(machine.name)
-        self._open_network(opened, machine, pid)
+        network = self._open_network(opened, machine, pid, opened.host.walls.of_new)
         if machine.gone.is_set():
             raise HypervisorError("The machine ended as soon as it ran.")
         machine.tell(FactKind.STARTED)
-        if self._settings.outbound != "none" and opened.host.network.outbound:
-            program, files = opened.host.network.slirp4netns, machine.files
-            way_out = await opened.connection.run(
-                lambda: outbound.start(
-                    program, pid, opened.host.owner, alive=files.alive, log=files.outbound_log
-                )
-            )
+        # The host may have taken addresses since the files were made; nothing leads out until here.
+        await opened.connection.run(network.keep_up)
+        way_out = await opened.connection.run(network.open_out)
+        if way_out is not None:
             self._reaper.watch(way_out)
         machine.files.whole.touch()
 
@@ -413,6 +466,10 @@ class LibvirtHypervisor:
     async def console_tail(self, container_id: str, *, max_bytes: int = 4096) -> str:
         log = self._layout.machine(container_id).console_log
         return (await asyncio.to_thread(tail, log, max_bytes)).decode(errors="replace")
+
+    def usage(self, container_id: str) -> Usage | None:
+        machine = self._machines.get(container_id)
+        return machine.usage if machine is not None else None
 
     async def ping(self) -> None:
         await self._open().connection.ping()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from attrs import frozen
@@ -14,12 +15,14 @@ from ecompute_server.hypervisor.libvirt import kvm
 from ecompute_server.hypervisor.libvirt.domain import HARDWARE, Host
 from ecompute_server.hypervisor.libvirt.files import QEMU_USER, Owner, explained
 from ecompute_server.hypervisor.libvirt.layout import Layout, make_home
-from ecompute_server.hypervisor.libvirt.network import host as network
-from ecompute_server.hypervisor.libvirt.network import wrapper
+from ecompute_server.hypervisor.libvirt.network import host as host_network
+from ecompute_server.hypervisor.libvirt.network.firewall import Firewall
+from ecompute_server.hypervisor.libvirt.network.interface import Mode, Walls
+from ecompute_server.hypervisor.libvirt.network.namespace import Namespace
+from ecompute_server.hypervisor.libvirt.network.restricted import Restricted
 from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
 
 QEMU_PACKAGES = {"amd64": "qemu-system-x86", "arm64": "qemu-system-arm"}
-SLIRP_REMEDY = "apt-get install slirp4netns"
 
 # Read by the embedded driver when it opens; the keys are explained in libvirt's own qemu.conf. Ownership is
 # ours to set (files.give). libvirt's mount namespaces are of no use behind the wrapper, and its AppArmor
@@ -164,37 +167,67 @@ def cpu_quota_fault(uri: str) -> str:
     return "the kernel's cpu control group is not mounted"
 
 
-def network_of(settings: LibvirtSettings, owner: Owner | None) -> network.HostNetwork:
-    """What the network design finds here, refused where it cannot hold.
+@frozen
+class GuestWalls:
+    """The walls of new machines, and all kinds for machines that are found running."""
+
+    network: host_network.HostNetwork
+    mode: Mode
+    kinds: Mapping[Mode, Walls]
+    outbound_fault: host_network.Fault | None
+
+    @property
+    def of_new(self) -> Walls:
+        """The kind that `mode` names."""
+        return self.kinds[self.mode]
+
+
+def walls_of(settings: LibvirtSettings, layout: Layout, owner: Owner | None, mark: str) -> GuestWalls:
+    """The best walls that this host allows.
 
     Raises:
-        NotReady: guests cannot be walled in, or `outbound` is `filtered` and there is no way out.
+        NotReady: `outbound` is `filtered` and there is no way out.
     """
-    found = network.look(owner)
-    if found.missing_programs:
-        raise NotReady(
-            f"Missing programs: {', '.join(found.missing_programs)}: apt-get install util-linux iproute2"
-        )
-    if not found.walls:
-        raise NotReady(
-            "Guests cannot be walled in, because this host allows no user namespaces"
-            f" ({found.walls_fault}): {network.walls_remedy()}"
-        )
-    if settings.outbound == "filtered" and not found.outbound:
-        raise NotReady(f"Guests have no way out: {outbound_fault(found)[0]}: {outbound_fault(found)[1]}")
-    return found
+    found = host_network.look(owner)
+    mode = settings.walls or found.mode(outbound=settings.outbound != "none")
+    fault = found.outbound_fault(mode)
+    if settings.outbound == "filtered" and fault is not None:
+        raise NotReady(f"Guests have no way out: {fault.detail}: {fault.remedy}")
+    leaves = settings.outbound != "none" and fault is None
+    kinds: dict[Mode, Walls] = {
+        Mode.NAMESPACE: Namespace(layout.emulators, owner, found.slirp4netns if leaves else ""),
+        Mode.RESTRICTED: Restricted(),
+    }
+    if owner is not None:
+        kinds[Mode.FIREWALL] = Firewall(owner, mark)
+    if mode not in kinds:
+        raise NotReady("The walls cannot be an nftables rule: guests do not run as a user of their own.")
+    return GuestWalls(found, mode, kinds, None if settings.outbound == "none" else fault)
 
 
-def outbound_fault(found: network.HostNetwork) -> tuple[str, str]:
-    """What is wrong with the way out, and what mends it."""
-    if not found.slirp4netns:
-        return "slirp4netns is not installed", SLIRP_REMEDY
-    if found.tun_fault:
-        return f"/dev/net/tun cannot be opened ({found.tun_fault})", "modprobe tun; chmod 0666 /dev/net/tun"
-    return "", ""
+_OPEN = "guests share the host's network, and every user of this host can connect to their forwarded ports"
+
+WEAKER = {
+    Mode.NAMESPACE: "",
+    Mode.FIREWALL: f"an nftables rule: {_OPEN}",
+    Mode.RESTRICTED: f"QEMU alone: {_OPEN}",
+}
+"""What other walls than namespaces mean."""
 
 
-def emulator(arch: str, layout: Layout) -> Path:
+def walls_warning(walls: GuestWalls) -> str:
+    """What a running server lacks in its guests' network, empty when nothing."""
+    sentences = []
+    if WEAKER[walls.mode]:
+        namespaces = walls.network.namespaces
+        why = f" ({namespaces.detail})" if namespaces else ""
+        sentences.append(f"guests are walled in by {WEAKER[walls.mode]}{why}")
+    if walls.outbound_fault is not None:
+        sentences.append(f"guests cannot open connections: {walls.outbound_fault.detail}")
+    return "; ".join(sentences)
+
+
+def emulator(arch: str, walls: Walls) -> Path:
     """What `<emulator>` names for that architecture.
 
     Raises:
@@ -206,7 +239,7 @@ def emulator(arch: str, layout: Layout) -> Path:
     if program is None:
         raise NotReady(f"No QEMU for {arch} is installed: apt-get install {QEMU_PACKAGES[arch]}")
     with explained(f"The emulator for {arch} cannot be prepared"):
-        return wrapper.install(layout.emulators, program)
+        return walls.emulator(program)
 
 
 @frozen
@@ -215,17 +248,18 @@ class Findings:
 
     places: Places
     owner: Owner | None
-    network: network.HostNetwork
+    walls: GuestWalls
     mark: str
     kvm: bool
     quota: bool
 
 
-def host_for(arch: str, layout: Layout, found: Findings) -> Host:
+def host_for(arch: str, found: Findings) -> Host:
     """Raises: as `emulator`."""
     return Host(
-        emulator=emulator(arch, layout),
+        emulator=emulator(arch, found.walls.of_new),
         owner=found.mark,
+        walls=found.walls.mode,
         kvm=found.kvm and arch == kvm.NATIVE,
         cpu_quota=found.quota,
     )

@@ -7,19 +7,18 @@ event loop.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import socket
 import time
 
-from ecompute_server.hypervisor.interface import Fact, FactKind, HypervisorError, Identity, Observe
+from ecompute_server.hypervisor.interface import Fact, FactKind, HypervisorError, Identity, Observe, Usage
 from ecompute_server.hypervisor.libvirt import agent
 from ecompute_server.hypervisor.libvirt.console import ConsoleLog
 from ecompute_server.hypervisor.libvirt.domain import domain_name
 from ecompute_server.hypervisor.libvirt.layout import MachineFiles
 from ecompute_server.hypervisor.libvirt.link import Link, Pace
-from ecompute_server.hypervisor.libvirt.network.entrance import Entrance
-from ecompute_server.hypervisor.libvirt.network.forwards import HOST, Ask, Forwards
+from ecompute_server.hypervisor.libvirt.network.interface import GuestNetwork
+from ecompute_server.hypervisor.libvirt.usage import LastUsage
 
 ENTROPY = 64
 BETWEEN_IDENTITIES = 1.0
@@ -61,10 +60,10 @@ class LiveMachine:
         self._agent: Link | None = None
         self._console: Link | None = None
         self._heard = False
+        self._usage = LastUsage()
         self._again: asyncio.TimerHandle | None = None
         self._identified = float("-inf")
-        self._entrance: Entrance | None = None
-        self._forwards: Forwards | None = None
+        self.network: GuestNetwork | None = None
 
     def tell(self, kind: FactKind, reason: str = "") -> None:
         if kind is FactKind.STARTED:
@@ -80,6 +79,11 @@ class LiveMachine:
     @property
     def over(self) -> bool:
         return self.gone.is_set() or self.dead.is_set()
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the guest told lately, since it became ready."""
+        return None if self.over else self._usage.get()
 
     async def wait_until_over(self) -> None:
         ways = [asyncio.ensure_future(way.wait()) for way in (self.gone, self.dead)]
@@ -122,6 +126,11 @@ class LiveMachine:
             if message is None:
                 continue
             self._heard = True
+            if isinstance(message, Usage):
+                # What comes before a guest is ready was written for an earlier server, maybe long ago.
+                if self.ready:
+                    self._usage.note(message)
+                continue
             match self._conversation.receive(message, identity_known=self.identity is not None):
                 case agent.Hear() as hear:
                     self._send_identity_in_time(hear)
@@ -132,6 +141,7 @@ class LiveMachine:
 
     def _send_identity_in_time(self, hear: agent.Hear) -> None:
         self.ready = False
+        self._usage.forget()
         loop = asyncio.get_running_loop()
         if self._again is not None:
             self._again.cancel()
@@ -162,33 +172,19 @@ class LiveMachine:
 
     # The way in
 
-    def open_network(self, pid: int, ask: Ask) -> None:
-        self._entrance = Entrance(pid)
-        self._forwards = Forwards(ask)
-
     async def connect(self, port: int) -> socket.socket:
         """Raises:
         HypervisorError: there is no way in (any more).
         OSError: QEMU does not take the connection.
         """
-        if self._entrance is None or self._forwards is None:
+        if self.network is None:
             raise HypervisorError("The machine's network is not there yet.")
-        await self._forwards.ensure(port)
-        connection = await self._entrance.socket()
-        try:
-            await asyncio.get_running_loop().sock_connect(connection, (HOST, port))
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return await self.network.connect(port)
 
     async def warm(self, port: int) -> None:
         """Makes ready what the first `connect` to that port needs. Failures show there."""
-        if self._entrance is None or self._forwards is None:
-            return
-        with contextlib.suppress(HypervisorError):
-            await self._forwards.ensure(port)
-        await self._entrance.warm()
+        if self.network is not None:
+            await self.network.warm(port)
 
     # The end
 
@@ -199,5 +195,5 @@ class LiveMachine:
         for link in (self._agent, self._console):
             if link is not None:
                 await link.close()
-        if self._entrance is not None:
-            await self._entrance.close()
+        if self.network is not None:
+            await self.network.close()

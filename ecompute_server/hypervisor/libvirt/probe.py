@@ -14,6 +14,7 @@ from ecompute_server.hypervisor.libvirt import binding, host, kvm
 from ecompute_server.hypervisor.libvirt.domain import HARDWARE
 from ecompute_server.hypervisor.libvirt.files import QEMU_USER, Owner, qemu_owner
 from ecompute_server.hypervisor.libvirt.network import host as network
+from ecompute_server.hypervisor.libvirt.network.interface import Mode
 from ecompute_server.hypervisor.libvirt.settings import LibvirtSettings
 
 LITTLE_SPACE = 5 * 1024**3
@@ -34,7 +35,8 @@ def look(settings: LibvirtSettings) -> list[Finding]:
     findings += [_qemu(arch) for arch in HARDWARE]
     findings += [_tool(name, package) for name, package in _TOOLS.items()]
     found = network.look(owner)
-    findings += [_walls(found), _outbound(found, settings)]
+    mode = found.mode(outbound=settings.outbound != "none")
+    findings += [_walls(found, mode), _outbound(found, mode, settings)]
     findings += [_kvm(settings), _quota(settings), _space(settings.state)]
     return findings
 
@@ -80,26 +82,24 @@ def _tool(name: str, package: str) -> Finding:
     return _ok(name, found)
 
 
-def _walls(found: network.HostNetwork) -> Finding:
-    if found.missing_programs:
-        missing = ", ".join(found.missing_programs)
-        return _error("network walls", f"missing programs: {missing}", "apt-get install util-linux iproute2")
-    if not found.walls:
-        return _error(
-            "network walls", f"no user namespaces for guests: {found.walls_fault}", network.walls_remedy()
-        )
-    return _ok("network walls", "each guest gets a user and network namespace of its own")
+def _walls(found: network.HostNetwork, mode: Mode) -> Finding:
+    if found.namespaces is None:
+        return _ok("network walls", "each guest gets a user and network namespace of its own")
+    return _warning(
+        "network walls", f"{host.WEAKER[mode]} ({found.namespaces.detail})", found.namespaces.remedy
+    )
 
 
-def _outbound(found: network.HostNetwork, settings: LibvirtSettings) -> Finding:
+def _outbound(found: network.HostNetwork, mode: Mode, settings: LibvirtSettings) -> Finding:
     if settings.outbound == "none":
         return _ok("outbound", "turned off by the settings")
-    if found.outbound:
-        return _ok("outbound", f"filtered, by {found.slirp4netns}")
-    fault, remedy = host.outbound_fault(found)
+    fault = found.outbound_fault(mode)
+    if fault is None:
+        means = found.slirp4netns if mode is Mode.NAMESPACE else "an nftables rule"
+        return _ok("outbound", f"filtered, by {means}")
     if settings.outbound == "filtered":
-        return _error("outbound", fault, remedy)
-    return _warning("outbound", f"guests cannot open connections: {fault}", remedy)
+        return _error("outbound", fault.detail, fault.remedy)
+    return _warning("outbound", f"guests cannot open connections: {fault.detail}", fault.remedy)
 
 
 def _kvm(settings: LibvirtSettings) -> Finding:

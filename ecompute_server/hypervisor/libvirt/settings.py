@@ -9,6 +9,7 @@ from typing import Literal
 from attrs import field, frozen
 
 from ecompute_server.hypervisor.interface import HypervisorError
+from ecompute_server.hypervisor.libvirt.network.interface import Mode
 from ecompute_server.images.interface import Image
 
 FindImage = Callable[[str, str], Image | None]
@@ -34,7 +35,8 @@ class LibvirtSettings:
     `state` is the server's state directory; the driver keeps to `state/libvirt`. `uri` is `embed` (libvirt's
     QEMU driver inside this process, no daemon) or one of this host's libvirt daemons. `outbound` says whether
     guests may open connections: `filtered` (to everything but this host and the other guests), `none`, or
-    None for the best that the host allows.
+    None for the best that the host allows. `walls` is the best kind too unless it is named, which is for
+    tests.
 
     Raises:
         HypervisorError: `uri` is another address than those.
@@ -44,3 +46,4 @@ class LibvirtSettings:
     find_image: FindImage
     uri: str = field(default="embed", validator=_known_uri)
     outbound: Outbound | None = None
+    walls: Mode | None = None

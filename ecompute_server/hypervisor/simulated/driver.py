@@ -26,10 +26,12 @@ from ecompute_server.hypervisor.interface import (
     NotReady,
     Observe,
     Severity,
+    Usage,
 )
 
 from .console import boot_log, ready_log
 from .files import Files
+from .gauge import Gauge
 from .machine import Boot, Phase, Record, SimulatedMachine
 from .services import Connections, Service, ssh_banner
 from .state import State, host_boot_id
@@ -164,6 +166,10 @@ class SimulatedHypervisor:
         text = self._opened().console(container_id).encode()
         return text[-max_bytes:].decode(errors="ignore") if max_bytes > 0 else ""
 
+    def usage(self, container_id: str) -> Usage | None:
+        machine = self._machines.get(container_id)
+        return machine.gauge.read() if machine is not None and machine.ready else None
+
     async def ping(self) -> None:
         self._opened()
         if self.gone:
@@ -266,6 +272,7 @@ class SimulatedHypervisor:
 
         machine = SimulatedMachine(
             record,
+            gauge=Gauge(self._opened(), record.spec),
             files=self._files,
             power_off=lambda: while_it_runs(self.power_off),
             reboot=lambda: while_it_runs(self.reboot),

@@ -13,6 +13,7 @@ from ecompute_server.hypervisor.interface import MachineSpec
 
 if TYPE_CHECKING:
     from .files import Files
+    from .gauge import Gauge
 
 
 class Phase(StrEnum):
@@ -52,6 +53,7 @@ class SimulatedMachine:
     """
 
     record: Record
+    gauge: Gauge = field(repr=False)
     _files: Callable[[SimulatedMachine], Files] = field(repr=False)
     _power_off: Callable[[], None] = field(repr=False)
     _reboot: Callable[[], None] = field(repr=False)

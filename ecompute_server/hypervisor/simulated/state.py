@@ -181,6 +181,13 @@ class State:
         except FileNotFoundError:
             return 0
 
+    def tree_size(self, container_id: str, name: str) -> int:
+        """Bytes in the regular files of one of the container's trees; 0 when it has no such tree."""
+        row = self.db.execute(
+            "SELECT root FROM tree WHERE container_id = ? AND name = ?", (container_id, name)
+        ).fetchone()
+        return sum(map(self.content_size, self.files_below(row[0]))) if row else 0
+
     def _drop_contents(self, nodes: Iterable[int]) -> None:
         for node in nodes:
             self.content(node).unlink(missing_ok=True)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+from ecompute.contract.catalog import HTTPS_PORT
 from ecompute_server.gateway.limits import Limits
-from ecompute_server.gateway.listeners import TcpGateway
+from ecompute_server.gateway.listeners import ListeningGateway, SharedListener
+from ecompute_server.gateway.tls.authority import Authority
+from ecompute_server.gateway.tls.certificates import MadeCertificates
 
 DEADLINE = 30.0
 """Seconds within which anything ends even on a busy host."""
 LOOPBACK = "127.0.0.1"
+DOMAIN = "compute.localhost"
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -59,7 +66,7 @@ class Fleet:
             self._talks.add(task)
             try:
                 await handler(reader, writer)
-            except (ConnectionError, asyncio.CancelledError):
+            except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 pass
             finally:
                 self._talks.discard(task)
@@ -94,9 +101,11 @@ class Fleet:
 class Place:
     """A gateway before a fleet."""
 
-    def __init__(self, fleet: Fleet, gateway: TcpGateway) -> None:
+    def __init__(self, fleet: Fleet, gateway: ListeningGateway, port_offset: int, keys: Path) -> None:
         self.fleet = fleet
         self.gateway = gateway
+        self._port_offset = port_offset
+        self._keys = keys
 
     async def publish(self, handler: Handler, *, container_id: str = "box", target: int = 80) -> int:
         """A new guest server behind a new port; the port."""
@@ -105,21 +114,45 @@ class Place:
         await self.gateway.publish(container_id, LOOPBACK, port, target)
         return port
 
+    async def publish_site(
+        self, handler: Handler, *, container_id: str = "box", target: int = 80, address: str = LOOPBACK
+    ) -> int:
+        """A new guest server behind HTTPS; the port on the container's address."""
+        await self.fleet.serve(container_id, target, handler)
+        await self.gateway.publish(container_id, address, HTTPS_PORT, target)
+        return HTTPS_PORT + self._port_offset
+
+    @property
+    def trusting(self) -> ssl.SSLContext:
+        """What a visitor has who trusts this gateway's authority and nobody else."""
+        root = Authority.open(self._keys, DOMAIN).root_pem
+        return ssl.create_default_context(cadata=root)
+
 
 @asynccontextmanager
 async def place(limits: Limits | None = None, *, port_offset: int = 0) -> AsyncIterator[Place]:
     """Closed at the end, when no task and no socket of the gateway may be left."""
     before = asyncio.all_tasks()
     fleet = Fleet()
-    gateway = TcpGateway(fleet.connect, port_offset=port_offset, limits=limits)
-    async with asyncio.timeout(DEADLINE):
-        try:
-            yield Place(fleet, gateway)
-        finally:
-            await gateway.close()
-            await fleet.close()
-        assert all(connection.fileno() == -1 for connection in fleet.made)
-        assert {task for task in asyncio.all_tasks() - before if "TcpGateway" in repr(task)} == set()
+    with tempfile.TemporaryDirectory() as keys:
+        gateway = ListeningGateway(
+            fleet.connect,
+            certificates=MadeCertificates(Path(keys), DOMAIN),
+            domain=DOMAIN,
+            port_offset=port_offset,
+            shared=SharedListener(LOOPBACK, 0, required=True),
+            limits=limits,
+        )
+        async with asyncio.timeout(DEADLINE):
+            try:
+                await gateway.open()
+                yield Place(fleet, gateway, port_offset, Path(keys))
+            finally:
+                await gateway.close()
+                await fleet.close()
+            assert all(connection.fileno() == -1 for connection in fleet.made)
+            left = {task for task in asyncio.all_tasks() - before if "gateway" in repr(task)}
+            assert left == set()
 
 
 @asynccontextmanager

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ecompute_server.hypervisor.checks import CHECKS, FIRST, SECOND, Bench
-from ecompute_server.hypervisor.interface import Fact, Identity, MachineSpec
+from ecompute_server.hypervisor.interface import Fact, Hypervisor, Identity, MachineSpec
 from ecompute_server.hypervisor.libvirt import LibvirtHypervisor, LibvirtSettings, prepare_process
+from ecompute_server.hypervisor.libvirt.network.interface import Mode
 from ecompute_server.images.catalogue import Catalogue
 
 _KEY = """\
@@ -118,17 +119,7 @@ class Child:
 
     async def do_run(self, container: str, command: str) -> str:
         """What a command in the guest prints, its errors too."""
-        import asyncssh
-
-        async with asyncssh.connect(
-            sock=await self.hypervisor.connect(container, 22),
-            username="root",
-            known_hosts=None,
-            config=None,
-            client_keys=[asyncssh.import_private_key(_KEY)],
-        ) as connection:
-            done = await connection.run(command, stderr=asyncssh.STDOUT)
-            return str(done.stdout)
+        return await run(self.hypervisor, container, command)
 
     async def do_clean(self) -> None:
         """Deletes what a check that failed left behind."""
@@ -145,9 +136,29 @@ class Child:
             Bench(
                 make=lambda: LibvirtHypervisor(self.settings),
                 spec=lambda container, generation: spec_of(container, generation, self.arch),
+                write=write,
                 deadline=60,
             )
         )
+
+
+async def run(hypervisor: Hypervisor, container: str, command: str) -> str:
+    import asyncssh
+
+    async with asyncssh.connect(
+        sock=await hypervisor.connect(container, 22),
+        username="root",
+        known_hosts=None,
+        config=None,
+        client_keys=[asyncssh.import_private_key(_KEY)],
+    ) as connection:
+        done = await connection.run(command, stderr=asyncssh.STDOUT)
+        return str(done.stdout)
+
+
+async def write(hypervisor: Hypervisor, container: str, path: str, size: int) -> None:
+    said = await run(hypervisor, container, f"head -c {size} /dev/urandom >{path}")
+    assert said == "", said
 
 
 def tell(fact: Fact) -> None:
@@ -166,9 +177,14 @@ def main() -> None:
     arguments.add_argument("--arch", default="amd64")
     arguments.add_argument("--uri", default="embed")
     arguments.add_argument("--outbound")
+    arguments.add_argument("--walls", type=Mode)
     given = arguments.parse_args()
     settings = LibvirtSettings(
-        state=given.state, find_image=Catalogue(given.images).find, uri=given.uri, outbound=given.outbound
+        state=given.state,
+        find_image=Catalogue(given.images).find,
+        uri=given.uri,
+        outbound=given.outbound,
+        walls=given.walls,
     )
     prepare_process(settings)
     asyncio.run(Child(settings, given.arch).serve())

@@ -10,8 +10,9 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecompute_server.hypervisor.interface import HypervisorError, Identity
+from ecompute_server.hypervisor.interface import HypervisorError, Identity, Usage
 from ecompute_server.hypervisor.libvirt.agent import (
+    MAX_KB,
     MAX_LINE,
     MAX_REASON,
     Conversation,
@@ -27,6 +28,19 @@ from ecompute_server.hypervisor.libvirt.agent import (
     poweroff,
 )
 
+NO_AMOUNTS = (
+    b"-1",
+    b"1.0",
+    b"1e3",
+    b"NaN",
+    b"Infinity",
+    b"true",
+    b"null",
+    b'"1"',
+    b"[1]",
+    b"{}",
+    b"9" * 5000,
+)
 IDENTITY = Identity("guest", "0" * 32, "KEY\n", ("ssh-ed25519 AAAA me",), ("/root", "/data"))
 
 
@@ -73,6 +87,14 @@ def test_the_short_messages() -> None:
             b'{"type": "error", "id": 8, "message": "cut in a letter: \xc3"}',
             Refused(8, "cut in a letter: \ufffd"),
         ),
+        (
+            b'{"type": "usage", "memory_available_kb": 130524, "storage_used_kb": 16, "more": 1}',
+            Usage(memory_available=130524 * 1024, storage_used=16 * 1024),
+        ),
+        (
+            b'{"type": "usage", "memory_available_kb": 0, "storage_used_kb": %d}' % MAX_KB,
+            Usage(memory_available=0, storage_used=MAX_KB * 1024),
+        ),
     ],
 )
 def test_what_the_guest_may_say(line: bytes, message: object) -> None:
@@ -99,6 +121,12 @@ def test_what_the_guest_may_say(line: bytes, message: object) -> None:
             b'{"type": "hello", "configured": 1}',
             b'{"type": "error", "id": 1, "message": 5}',
         ),
+        *(
+            b'{"type": "usage", "memory_available_kb": %s, "storage_used_kb": 1}' % amount
+            for amount in (*NO_AMOUNTS, b"%d" % (MAX_KB + 1))
+        ),
+        *(b'{"type": "usage", "memory_available_kb": 1, "storage_used_kb": %s}' % n for n in NO_AMOUNTS),
+        *(b'{"type": "usage", "memory_available_kb": 1}', b'{"type": "usage", "storage_used_kb": 1}'),
     ],
 )
 def test_what_the_protocol_does_not_know_is_dropped(line: bytes) -> None:

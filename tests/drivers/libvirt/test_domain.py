@@ -6,18 +6,23 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from attrs import evolve
 
 from ecompute_server.hypervisor.interface import Identity, Machine, MachineSpec
 from ecompute_server.hypervisor.libvirt.domain import (
     METADATA_URI,
+    NETDEV,
+    QEMU_URI,
     Boot,
     Host,
+    Known,
     domain_name,
     domain_xml,
+    known_from_metadata,
     mac_address,
-    machine_from_metadata,
 )
 from ecompute_server.hypervisor.libvirt.layout import MachineFiles
+from ecompute_server.hypervisor.libvirt.network.interface import Mode
 
 IDENTITY = Identity("name-of-guest", "f" * 32, "SECRET", ("ssh-ed25519 AAAA",), ("/root",))
 BOOT = Boot(Path("/i/kernel"), Path("/i/initrd"), 'console=ttyS0 quiet "a<b"')
@@ -30,9 +35,14 @@ def spec(arch: str = "amd64", cpu_share: float = 2.0) -> MachineSpec:
 
 
 def element(
-    arch: str = "amd64", *, kvm: bool = False, cpu_quota: bool = True, cpu_share: float = 2.0
+    arch: str = "amd64",
+    *,
+    walls: Mode = Mode.NAMESPACE,
+    kvm: bool = False,
+    cpu_quota: bool = True,
+    cpu_share: float = 2.0,
 ) -> ET.Element:
-    host = Host(Path("/e/qemu"), owner="mark", kvm=kvm, cpu_quota=cpu_quota)
+    host = Host(Path("/e/qemu"), owner="mark", walls=walls, kvm=kvm, cpu_quota=cpu_quota)
     return ET.fromstring(domain_xml(spec(arch, cpu_share), BOOT, FILES, host, UUID))
 
 
@@ -104,6 +114,15 @@ def test_nothing_of_the_identity_is_in_the_xml() -> None:
         assert secret not in text
 
 
+@pytest.mark.parametrize(("vcpus", "told"), [(1, "quiet acpi=noirq debug"), (2, "quiet debug")])
+def test_what_hides_processors_is_told_only_to_a_guest_of_one(vcpus: int, told: str) -> None:
+    """Linux finds no other processor under `acpi=noirq`."""
+    host = Host(Path("/e/qemu"), owner="mark", walls=Mode.NAMESPACE, kvm=False, cpu_quota=True)
+    boot = evolve(BOOT, arguments="quiet acpi=noirq debug")
+    domain = ET.fromstring(domain_xml(evolve(spec(), vcpus=vcpus), boot, FILES, host, UUID))
+    assert domain.findtext("os/cmdline") == told
+
+
 def test_there_is_no_screen_and_no_device_that_nobody_asked_for() -> None:
     tags = {child.tag for child in element().find("devices")}  # type: ignore[union-attr]
     assert tags == {
@@ -111,19 +130,50 @@ def test_there_is_no_screen_and_no_device_that_nobody_asked_for() -> None:
     }
 
 
-def test_the_metadata_tells_container_and_generation_back() -> None:
-    metadata = element().find(f"metadata/{{{METADATA_URI}}}machine")
+@pytest.mark.parametrize("walls", Mode)
+def test_the_metadata_tells_container_generation_and_walls_back(walls: Mode) -> None:
+    """Another server's domains are not ours, whatever their ids."""
+    metadata = element(walls=walls).find(f"metadata/{{{METADATA_URI}}}machine")
     assert metadata is not None
     text = ET.tostring(metadata, encoding="unicode")
-    assert machine_from_metadata(text, "mark") == Machine("abc", 7)
-    assert machine_from_metadata(text, "another server's") is None
+    assert known_from_metadata(text, "mark") == Known(Machine("abc", 7), walls)
+    assert known_from_metadata(text, "another server's") is None
+    del metadata.attrib["walls"]
+    old = ET.tostring(metadata, encoding="unicode")
+    assert known_from_metadata(old, "mark") == Known(Machine("abc", 7), Mode.NAMESPACE)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<broken", "<machine owner='mark'/>", "<m owner='mark' container='a' generation='x'/>"]
+    "text",
+    [
+        *("", "<broken", "<machine owner='mark'/>", "<m owner='mark' container='a' generation='x'/>"),
+        "<m owner='mark' container='a' generation='1' walls='paper'/>",
+    ],
 )
 def test_metadata_that_cannot_be_read_is_nobodys(text: str) -> None:
-    assert machine_from_metadata(text, "mark") is None
+    """A machine with walls that are not known is not taken over."""
+    assert known_from_metadata(text, "mark") is None
+
+
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+def test_a_restricted_machine_has_one_card_and_it_is_restricted(arch: str) -> None:
+    """libvirt would give it a second, unrestricted one."""
+    domain = element(arch, walls=Mode.RESTRICTED)
+    assert domain.find("devices/interface") is None
+    values = [each.get("value") for each in domain.iter(f"{{{QEMU_URI}}}arg")]
+    assert values[:2] == ["-netdev", f"user,id={NETDEV},restrict=on"]
+    assert values[2] == "-device"
+    assert str(values[3]).startswith(f"virtio-net-pci,netdev={NETDEV},mac={mac_address('abc')},")
+    assert len(values) == 4
+
+
+def test_other_machines_have_one_card_too() -> None:
+    """And QEMU is told of the wrapper's folder only where there is a wrapper."""
+    for walls, told in ((Mode.NAMESPACE, ["/m/abc"]), (Mode.FIREWALL, [])):
+        domain = element(walls=walls)
+        assert [card.get("type") for card in domain.iter("interface")] == ["user"]
+        assert [each.get("value") for each in domain.iter(f"{{{QEMU_URI}}}env")] == told
+        assert not list(domain.iter(f"{{{QEMU_URI}}}arg"))
 
 
 def test_names_and_addresses_are_steady_and_apart() -> None:

@@ -20,10 +20,12 @@ from ecompute_server.hypervisor.libvirt.domain import METADATA_URI, domain_name
 from ecompute_server.hypervisor.libvirt.driver import _Opened
 from ecompute_server.hypervisor.libvirt.layout import MachineFiles
 from ecompute_server.hypervisor.libvirt.network.host import HostNetwork
+from ecompute_server.hypervisor.libvirt.network.interface import Mode
+from ecompute_server.hypervisor.libvirt.network.restricted import Restricted
 
 FOUND = Found(
     "a-uuid",
-    f'<e:machine xmlns:e="{METADATA_URI}" owner="mark" container="box" generation="3"/>',
+    f'<e:machine xmlns:e="{METADATA_URI}" owner="mark" container="box" generation="3" walls="restricted"/>',
 )
 NAME = domain_name("box", 3)
 
@@ -57,11 +59,12 @@ class Stage:
         self.driver = LibvirtHypervisor(LibvirtSettings(state=folder, find_image=lambda name, arch: None))
         places = host.Places(folder / "pids", folder / "logs")
         places.pids.mkdir()
-        network = HostNetwork((), "", "", "")
+        kinds = {Mode.RESTRICTED: Restricted()}
+        walls = host.GuestWalls(HostNetwork(None, "", "", None), Mode.RESTRICTED, kinds, outbound_fault=None)
         self.opened = _Opened(
             self.facts.append,
             cast(Connection, self.libvirt),
-            host.Findings(places, None, network, "mark", kvm=False, quota=False),
+            host.Findings(places, None, walls, "mark", kvm=False, quota=False),
         )
         self.driver._opened = self.opened
         self.driver._layout = cast(Any, type("Played", (), {"machine": lambda *_: self.files})())

@@ -13,6 +13,7 @@ import pytest
 
 from ecompute_server.hypervisor.interface import HypervisorError
 from ecompute_server.hypervisor.libvirt.network.entrance import Entrance
+from ecompute_server.hypervisor.libvirt.network.handle import Handle
 
 from .harness import DEADLINE, processes_of
 
@@ -53,7 +54,7 @@ def _enters(helper: int, pid: int) -> bool:
 
 def test_sockets_are_of_the_other_namespace_and_the_helper_ends_with_the_entrance(inside: int) -> None:
     async def scene() -> set[int]:
-        loop, entrance = asyncio.get_running_loop(), Entrance(inside)
+        loop, entrance = asyncio.get_running_loop(), Entrance(Handle(inside))
         made = await asyncio.gather(*(entrance.socket() for _ in range(20)))
         for each in made:
             await loop.sock_connect(each, ("127.0.0.1", 7))
@@ -72,7 +73,7 @@ def test_sockets_are_of_the_other_namespace_and_the_helper_ends_with_the_entranc
 
 def test_an_idle_helper_ends_by_itself_and_comes_back_when_needed(inside: int) -> None:
     async def scene() -> None:
-        entrance = Entrance(inside, idle=0.01)
+        entrance = Entrance(Handle(inside), idle=0.01)
         (await entrance.socket()).close()
         for helper in helpers_of(inside):
             watch = os.pidfd_open(helper)
@@ -90,7 +91,7 @@ def test_a_namespace_that_is_gone_cannot_be_entered() -> None:
         process.wait()
 
     async def scene() -> None:
-        entrance = Entrance(process.pid)
+        entrance = Entrance(Handle(process.pid))
         with pytest.raises(HypervisorError, match="cannot be entered"):
             await entrance.socket()
         await entrance.close()

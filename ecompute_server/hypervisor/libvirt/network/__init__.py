@@ -1,5 +1,10 @@
-"""A guest's network: a QEMU that sees no network of the host's, and two guarded ways through.
+"""A guest's network: never the host's own, and guarded ways through.
 
-`wrapper` and `walls` put QEMU into a private user and network namespace, `outbound` is the way out
-(slirp4netns), `entrance` and `forwards` are the way in. `host` says what of it this host allows.
+`interface` says what walls and a guest's network are. Three kinds of walls stand beside it: `namespace` (the
+one that is wanted), `firewall` and `restricted` (for hosts that do not allow it); `host` says which of them
+this host allows. Never is there a guest without any.
+
+`wrapper` and `routes` put QEMU into a private user and network namespace, `outbound` is the way out
+(slirp4netns), `entrance` and `forwards` are the way in; `addresses` tells when the routes need more.
+`direct` is the way in where QEMU has the host's network.
 """

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import select
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from ecompute_server.hypervisor.interface import HypervisorError
+from ecompute_server.hypervisor.libvirt.network.handle import Handle
 
 IDLE = 30.0
 PATIENCE = 10.0
@@ -93,15 +92,13 @@ class _Helper:
 
 
 class Entrance:
-    """Sockets of one machine's namespace; one helper at most, ended after `idle` seconds without work."""
+    """Sockets of the namespace that a process is in; one helper at most, ended after `idle` seconds without
+    work. The handle stays its maker's.
+    """
 
-    def __init__(self, pid: int, *, idle: float = IDLE) -> None:
-        self._pid = pid
+    def __init__(self, process: Handle, *, idle: float = IDLE) -> None:
+        self._process = process
         self._patience = idle
-        try:
-            self._process: int | None = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self._process = None
         self._helper: _Helper | None = None
         self._turn = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
@@ -121,13 +118,14 @@ class Entrance:
                 raise HypervisorError("The machine's network is closed.")
             try:
                 if self._helper is None:
-                    self._helper = await asyncio.to_thread(_Helper, self._pid)
+                    self._helper = await asyncio.to_thread(_Helper, self._process.pid)
                     await self._prove(self._helper)
                 return await self._helper.make()
             except (OSError, EOFError, TimeoutError) as error:
                 self._let_go()
                 raise HypervisorError(
-                    f"The machine's network cannot be entered (process {self._pid}): {error or 'it is gone'}"
+                    f"The machine's network cannot be entered (process {self._process.pid}):"
+                    f" {error or 'it is gone'}"
                 ) from error
             except asyncio.CancelledError:
                 # A socket may be under way to a caller who has left; the next one must not get its answer.
@@ -141,7 +139,7 @@ class Entrance:
         Else the number may have become another process's, perhaps one in the host's own network.
         """
         (await helper.make()).close()
-        if self._process is None or select.select([self._process], [], [], 0)[0]:
+        if not self._process.lives:
             raise ProcessLookupError
 
     async def warm(self) -> None:
@@ -163,6 +161,3 @@ class Entrance:
                 self._idle.cancel()
             self._let_go()
         await asyncio.gather(*self._ending, return_exceptions=True)
-        process, self._process = self._process, None
-        if process is not None:
-            os.close(process)

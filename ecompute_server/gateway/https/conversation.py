@@ -1,0 +1,323 @@
+"""What a visitor and a guest say to each other over HTTP/1.1, once TLS stands.
+
+One connection of a visitor has one into the guest at most, and one request at a time goes through, so that an
+answer can only be to that request. Two tasks carry it: this one reads the visitor, the other the guest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import AsyncExitStack
+
+import h11
+
+from ecompute_server.gateway.limits import Limits
+from ecompute_server.gateway.passage import OpenPassage, Passage, Unreachable
+from ecompute_server.gateway.streams import Interrupted, Stream
+from ecompute_server.logs import get_logger
+
+from .answers import late, page, unanswered
+from .exchange import Exchange
+from .requests import Reader, Refused, Visit, for_guest, keeps_alive
+
+_log = get_logger(__name__)
+
+
+class Conversation:
+    """All requests of one visitor's connection."""
+
+    def __init__(self, visitor: Stream, visit: Visit, open_passage: OpenPassage, limits: Limits) -> None:
+        self._visitor = visitor
+        self._visit = visit
+        self._open_passage = open_passage
+        self._limits = limits
+        self._guest: _Guest | None = None
+        self._asked_before = False
+
+    async def run(self) -> None:
+        """Return when it ended in order.
+
+        Raises:
+            OSError: one side broke, or nothing moved for too long; the visitor must be reset, because what
+                it has of an answer is not the whole.
+        """
+        watch = asyncio.get_running_loop().create_task(self._watch())
+        try:
+            left: bytes | None = b""
+            while left is not None:
+                left = await self._request(Reader(left))
+            await self._visitor.end()
+            await self._linger()
+        finally:
+            watch.cancel()
+            await self._leave()
+
+    async def _request(self, reader: Reader) -> bytes | None:
+        """Serve one request; what came behind it, None when nothing more may come."""
+        exchange: Exchange | None = None
+        try:
+            request = await self._head(reader)
+            if request is None:
+                return None
+            for_the_guest = for_guest(request, self._visit)
+            version = request.http_version
+            exchange = await self._ask(for_the_guest, version)
+            if not await self._serve(reader, exchange):
+                # the guest had ended a connection that was used before, as servers do after some idle time
+                await self._leave()
+                exchange = await self._ask(for_the_guest, version)
+                if not await self._serve(reader, exchange):
+                    raise unanswered()
+        except Refused as refused:
+            await self._leave()
+            if exchange is not None and exchange.passed:
+                raise ConnectionResetError("The request broke off in the midst of its answer.") from refused
+            await self._visitor.send(page(refused))
+            return None
+        if exchange.upgraded:
+            await self._pass_through(reader.left)
+            return None
+        if not exchange.sent or not exchange.serves_on or not keeps_alive(request):
+            return None
+        return reader.left
+
+    async def _head(self, reader: Reader) -> h11.Request | None:
+        """The next request's head; None when the visitor wants nothing more."""
+        patience = self._limits.keep_alive if self._asked_before else self._limits.head
+        try:
+            if not reader.begun:
+                async with asyncio.timeout(patience):
+                    reader.feed(await self._hear())
+            # most heads come in one piece, and need no second timer
+            request = reader.next() if reader.begun else None
+            if reader.begun and request is None:
+                async with asyncio.timeout(self._limits.head):
+                    while request is None and (data := await self._hear()):
+                        reader.feed(data)
+                        request = reader.next()
+        except TimeoutError:
+            if reader.begun:
+                raise late() from None
+            return None
+        if not isinstance(request, h11.Request):
+            return None
+        self._asked_before = True
+        return request
+
+    async def _hear(self) -> bytes:
+        while True:
+            # an interruption that came after the answer it was meant for
+            with contextlib.suppress(Interrupted):
+                return await self._visitor.receive()
+
+    async def _ask(self, request: h11.Request, version: bytes) -> Exchange:
+        exchange = Exchange(request, version=version)
+        if self._guest is not None and self._guest.over:
+            await self._leave()
+        if self._guest is None:
+            self._guest = await _Guest.enter(self._open_passage, self._visitor)
+        self._guest.begin(exchange)
+        await self._guest.send(exchange.head)
+        return exchange
+
+    async def _serve(self, reader: Reader, exchange: Exchange) -> bool:
+        """Carry a request whose head was sent, and its answer. False when it may be sent once more.
+
+        Raises:
+            Refused: the guest did not answer.
+        """
+        guest = self._guest
+        assert guest is not None
+        while not exchange.settled and not guest.over:
+            if not exchange.sent and not guest.deaf:
+                event = reader.next()
+                if isinstance(event, h11.Data | h11.EndOfMessage):
+                    await guest.send(exchange.body(event))
+                    continue
+            try:
+                if exchange.sent and reader.left:
+                    # more was asked already: heard when its turn comes
+                    await guest.settled.wait()
+                    guest.settled.clear()
+                    continue
+                data = await self._visitor.receive()
+            except Interrupted:
+                continue
+            if not data:
+                raise ConnectionResetError("The visitor left before the answer was whole.")
+            if not guest.deaf:
+                reader.feed(data)
+        return self._judge(guest, exchange)
+
+    def _judge(self, guest: _Guest, exchange: Exchange) -> bool:
+        guest.exchange = None if exchange.complete else exchange
+        if exchange.settled:
+            guest.used = True
+            return True
+        if exchange.passed:
+            raise ConnectionResetError("The guest left before its answer was whole.")
+        if guest.used and not guest.spoke and exchange.repeatable:
+            return False
+        raise unanswered()
+
+    async def _pass_through(self, left: bytes) -> None:
+        """Bytes both ways until both sides have ended; the guest's go on in the other task."""
+        guest = self._guest
+        assert guest is not None
+        await guest.send(left)
+        while not guest.deaf:
+            try:
+                data = await self._visitor.receive()
+            except Interrupted:
+                guest.check()
+                continue
+            if not data:
+                await guest.stream.end()
+                break
+            await guest.send(data)
+        await guest.ended()
+
+    async def _leave(self) -> None:
+        guest, self._guest = self._guest, None
+        if guest is not None:
+            await guest.leave()
+
+    async def _linger(self) -> None:
+        """Hear the visitor out for a moment: what is unread when a connection is closed makes the kernel
+        reset it, and the visitor would lose what it has not read of the answer.
+        """
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(self._limits.farewell):
+                while await self._hear():
+                    pass
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        seen, since = -1, 0.0
+        while True:
+            streams = [self._visitor] if self._guest is None else [self._visitor, self._guest.stream]
+            moved = sum(stream.moved for stream in streams)
+            if moved != seen:
+                seen, since = moved, loop.time()
+            elif loop.time() - since >= self._limits.idle:
+                for stream in streams:
+                    stream.fail("Nothing moved for too long.")
+            await asyncio.sleep(min(self._limits.look, self._limits.idle))
+            for stream in streams:
+                stream.check()
+
+
+class _Guest:
+    """A connection into the guest, and the task that passes its answers on to the visitor."""
+
+    def __init__(self, stack: AsyncExitStack, passage: Passage, visitor: Stream) -> None:
+        self.stream = Stream(passage.socket)
+        self.exchange: Exchange | None = None
+        self.settled = asyncio.Event()
+        """Set with each interruption of the visitor's reading."""
+        self.used = False
+        """Whether it has carried an exchange."""
+        self.spoke = False
+        """Whether a byte of the answer to the present exchange came."""
+        self.over = False
+        """Whether nothing more comes from it."""
+        self.deaf = False
+        """Whether it takes nothing more."""
+        self._failure = ""
+        """What ended it out of order. A sentence and no exception, whose traceback would hold all that is
+        here, data included, until the collector of cycles comes by."""
+        self._stack = stack
+        self._passage = passage
+        self._visitor = visitor
+        self._task = asyncio.get_running_loop().create_task(self._answers())
+
+    @classmethod
+    async def enter(cls, open_passage: OpenPassage, visitor: Stream) -> _Guest:
+        """Raises:
+        Refused: there is no way in.
+        """
+        stack = AsyncExitStack()
+        try:
+            passage = await stack.enter_async_context(open_passage())
+        except Unreachable as error:
+            raise unanswered() from error
+        return cls(stack, passage, visitor)
+
+    def begin(self, exchange: Exchange) -> None:
+        """What comes from now on is the answer to this."""
+        self.exchange = exchange
+        self.spoke = False
+
+    async def send(self, data: bytes) -> None:
+        """Say something; what it no longer hears is dropped, and its answer may still be under way."""
+        if self.deaf:
+            return
+        try:
+            await self.stream.send(data)
+        except OSError:
+            self.deaf = True
+
+    async def ended(self) -> None:
+        """Wait until it has said everything.
+
+        Raises:
+            OSError: one side broke.
+        """
+        await asyncio.wait({self._task})
+        self.check()
+
+    def check(self) -> None:
+        """Raises:
+        OSError: one side broke.
+        """
+        if self._failure:
+            raise ConnectionResetError(self._failure)
+
+    async def leave(self) -> None:
+        """End the connection."""
+        self._task.cancel()
+        try:
+            await asyncio.wait({self._task})
+        finally:  # a second cancellation may come right here
+            del self._task  # a cancelled one holds its frames, and they hold this
+            self.stream.detach()
+            await self._stack.aclose()
+
+    async def _answers(self) -> None:
+        try:
+            while await self._answer():
+                pass
+        except h11.RemoteProtocolError as error:
+            self._failure = f"The guest's answer is not valid HTTP: {error}"
+        except OSError as error:
+            self._failure = str(error) or "One side broke the connection."
+        except Exception:
+            _log.exception("an answer could not be passed on")
+            self._failure = "An answer could not be passed on."
+        finally:
+            self.over = True
+            self._interrupt()
+
+    async def _answer(self) -> bool:
+        """Pass one piece on; False when nothing more is to come."""
+        data = await self.stream.receive()
+        self._passage.heard()
+        exchange = self.exchange
+        if exchange is None or exchange.complete:
+            return False  # its end while nobody asked; anything else is an answer to nothing
+        if exchange.upgraded:
+            if not data:
+                await self._visitor.end()
+                return False
+            await self._visitor.send(data)
+            return True
+        self.spoke = self.spoke or bool(data)
+        await self._visitor.send(exchange.answer(data))
+        if exchange.settled:
+            self._interrupt()
+        return bool(data)
+
+    def _interrupt(self) -> None:
+        self.settled.set()
+        self._visitor.interrupt()
