@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench format reference
+.PHONY: help setup demo test check bench audit format reference
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,11 @@ bench: setup ## how fast, as ratios in the same run: the server's answers, its f
 	$(PYTHON) tests/bench/requests.py
 	$(PYTHON) tests/bench/feed.py
 	$(PYTHON) tests/bench/first_light.py
+	$(PYTHON) tests/bench/ingress.py
 	$(PYTHON) tests/bench/gateway.py
+
+audit: setup ## testssl.sh on the gateway, ssh-audit on guests
+	$(PYTHON) tests/bench/audit.py
 
 format: setup ## rewrite the code in the house format
 	$(PYTHON) -m ruff format .

@@ -27,16 +27,13 @@ from .gateway.addresses import AddressPlan, claim_networks, told_networks
 from .gateway.interface import Gateway
 from .gateway.listeners import ListeningGateway, SharedListener
 from .gateway.ports import can_bind_low_ports
-from .gateway.silent import SilentGateway
 from .gateway.tls.certificates import open_certificates
 from .gateway.tls.own import OwnFiles
 from .guest.interface import Guests, Login
-from .guest.simulated import SimulatedGuests
 from .guest.ssh import SSHGuests
 from .handlers.call import Services
 from .housekeeping import Housekeeping
 from .hypervisor.interface import Finding, Hypervisor, Identity, MachineSpec, NotReady, Severity
-from .hypervisor.simulated import SimulatedHypervisor
 from .identity.keyring import Keyring
 from .identity.throttle import Throttle
 from .images.catalogue import Catalogue, default_cache
@@ -84,8 +81,7 @@ def drivers(settings: Settings, state: StateDirectory) -> Drivers:
         HypervisorError: the settings make no sense for the driver.
     """
     if settings.hypervisor == "simulated":
-        simulated = SimulatedHypervisor(state.path)
-        return Drivers(simulated, SimulatedGuests(simulated), SilentGateway(), lambda kind: None)
+        return _simulated_drivers(state)
     catalogue = Catalogue(default_cache())
     machines = _libvirt().LibvirtHypervisor(_libvirt_settings(settings, state))
 
@@ -105,6 +101,16 @@ def drivers(settings: Settings, state: StateDirectory) -> Drivers:
         ),
         admit,
     )
+
+
+def _simulated_drivers(state: StateDirectory) -> Drivers:
+    # 4 MB that a server of real machines has no use for
+    from .gateway.silent import SilentGateway
+    from .guest.simulated import SimulatedGuests
+    from .hypervisor.simulated import SimulatedHypervisor
+
+    machines = SimulatedHypervisor(state.path)
+    return Drivers(machines, SimulatedGuests(machines), SilentGateway(), lambda kind: None)
 
 
 def _libvirt_settings(settings: Settings, state: StateDirectory) -> Any:

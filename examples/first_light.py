@@ -1,8 +1,8 @@
 """The whole road on real machines: `make demo` runs this.
 
 A server is started, a user logs in, and through the library a container of each architecture is made. Both
-are entered by the stock `ssh` and by the web terminal, stopped and started, kept over a restart of the
-server, and deleted. At the end stands a table of how long things took.
+are entered by the stock `ssh` and by the web terminal, publish a page over HTTPS, are stopped and started,
+kept over a restart of the server, and deleted. At the end stands a table of how long things took.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import os
 import re
 import shlex
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -243,6 +245,27 @@ def inspect(client: ecompute.Client, person: Person, box: ecompute.Container, ti
         check(line in shown, f"The terminal of {box.name} did not show {line!r} but {shown!r}.")
 
 
+def publish_a_page(client: ecompute.Client, box: ecompute.Container, root: str, times: Timings) -> None:
+    """A web server in the guest, opened over HTTPS by a client that trusts the installation's root."""
+    page = f"hello from {box.name}\n"
+    serve = "mkdir -p /root/www && cat > /root/www/index.html && httpd -h /root/www -p 3000"
+    client.run(box.id, serve, input=page.encode(), check=True)
+    port = 443 if may_bind_low_ports() else 20443
+    trusting = ssl.create_default_context(cadata=root)
+
+    def opens() -> bool:
+        try:
+            with urllib.request.urlopen(f"https://{box.external_ip}:{port}/", context=trusting) as answer:
+                return bool(answer.read().decode() == page)
+        except OSError:
+            return False
+
+    with times.measure("publish → page by HTTPS", box.name):
+        client.ingress.add(box.id, 443, target_port=3000)
+        wait_until(opens, f"The page of {box.name} cannot be opened.")
+    check(client.containers.get(box.id).https_enabled, f"{box.name} does not tell that HTTPS is on.")
+
+
 def survive_a_stop(client: ecompute.Client, person: Person, box: ecompute.Container, times: Timings) -> None:
     """What lies under a mount path is there after stop and start, the rest is not."""
     person.ask(box, "echo kept > /root/file; echo lost > /tmp/file")
@@ -363,6 +386,9 @@ def demonstrate(state: Path, folder: Path) -> None:
             for box in boxes:
                 inspect(client, person, box, times)
             say("ssh and the terminal work, and a stranger's key does not")
+            for box in boxes:
+                publish_a_page(client, box, server.run("ca", "show"), times)
+            say("both publish a page over HTTPS")
             for box in boxes:
                 survive_a_stop(client, person, box, times)
             say("what lies under a mount path survives stop and start")

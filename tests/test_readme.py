@@ -48,9 +48,10 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     (tmp_path / ".ssh").mkdir(mode=0o700)
     key = tmp_path / ".ssh" / "id_ed25519"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    with socket.socket() as probe:
+    with socket.socket() as probe, socket.socket() as other:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        other.bind(("127.0.0.1", 0))
+        port, https_port = probe.getsockname()[1], other.getsockname()[1]
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     world = {
         **os.environ,
@@ -59,6 +60,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "ECOMPUTE_SERVER_STATE": str(tmp_path / "state"),
         "ECOMPUTE_SERVER_PORT": str(port),
+        "ECOMPUTE_SERVER_HTTPS_PORT": str(https_port),
         "ECOMPUTE_SERVER_PORT_OFFSET": "0" if can_bind_low_ports() else "20000",
     }
     yield world
@@ -76,7 +78,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def test_a_container_in_ten_lines(environment: dict[str, str], tmp_path: Path) -> None:
-    """The shell block and the Python block, and the printed line works as pasted."""
+    """The shell block and the Python blocks, and the printed lines work as pasted."""
     (shell,) = SHELL
     assert "http://127.0.0.1:7780" in shell
     shell = shell.replace(":7780", f":{environment['ECOMPUTE_SERVER_PORT']}")
@@ -85,15 +87,19 @@ def test_a_container_in_ten_lines(environment: dict[str, str], tmp_path: Path) -
     ready = tmp_path / "ready"
     os.mkfifo(ready)
     shell = shell.replace("serve &\n", f"serve > {ready} &\nread -r _ < {ready}\n")
-    code = tmp_path / "ten.py"
+    code, page = tmp_path / "ten.py", tmp_path / "page.py"
     code.write_text(PYTHON[0])
+    assert ":7443/" in PYTHON[1]
+    page.write_text(PYTHON[1].replace(":7443", f":{environment['ECOMPUTE_SERVER_HTTPS_PORT']}"))
+    (root,) = re.findall(r"^    (ecompute-server ca show .*)$", README, re.M)
+    opened = f"cd $HOME; {root}\nvisit=$(python {page})\nuntil $visit --silent --fail; do :; done\n"
     login = (
         'command=$(grep ^ssh "$HOME/said")\n'
         "set -- $command; shift\n"
         'ssh -F none -i "$HOME/.ssh/id_ed25519" -o BatchMode=yes -o StrictHostKeyChecking=no'
         ' -o UserKnownHostsFile=/dev/null "$@" echo logged-in\n'
     )
-    script = f"set -e\n{shell}\npython {code} > $HOME/said\ncat $HOME/said\n{login}"
+    script = f"set -e\n{shell}\npython {code} > $HOME/said\ncat $HOME/said\n{login}{opened}"
     script += "kill -INT $!; wait $! || exit 1; ecompute-server down\n"
     done = subprocess.run(
         ["bash", "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=180
@@ -102,6 +108,7 @@ def test_a_container_in_ten_lines(environment: dict[str, str], tmp_path: Path) -
     assert re.search(r"^ssh (-p \d+ )?root@127\.77\.", done.stdout, re.M)
     assert re.search(r"^aarch64\s*$", done.stdout, re.M)
     assert re.search(r"^logged-in$", done.stdout, re.M)
+    assert re.search(r"^hello$", done.stdout, re.M)
     assert "machine ended" in done.stdout
 
 
@@ -116,7 +123,7 @@ def said(code: str, environment: dict[str, str]) -> str:
 
 def test_commands_tokens_and_throw_away_machines(environment: dict[str, str]) -> None:
     """On the simulated host, with what each line prints."""
-    ran, counted, refused = said(PYTHON[1], environment).splitlines()
+    ran, counted, refused = said(PYTHON[2], environment).splitlines()
     assert ran == r"3 b'any \x00 bytes'"
     assert counted == "0 containers"
     assert re.fullmatch(r"Needed\(scope='compute\.\w+\.containers\.abc12345', action='delete'\)", refused)
@@ -124,7 +131,7 @@ def test_commands_tokens_and_throw_away_machines(environment: dict[str, str]) ->
 
 def test_the_same_without_any_machine(environment: dict[str, str]) -> None:
     """On the simulated host."""
-    assert re.search(r"^aarch64\s*$", said(PYTHON[2], environment), re.M)
+    assert re.search(r"^aarch64\s*$", said(PYTHON[3], environment), re.M)
 
 
 def test_the_simulated_server_of_its_own(environment: dict[str, str]) -> None:

@@ -80,11 +80,11 @@ class _Opening(AbstractAsyncContextManager[Passage]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._turn.end()
         assert self._connection is not None
         if error is not None:
             reset(self._connection)
         self._connection.close()
+        self._turn.end()
 
     async def _enter(self) -> socket.socket:
         try:

@@ -1,7 +1,7 @@
 """The processes of the gateway's bench: what is reached, and the two that lead there.
 
 Each is a process of its own on loopback ports that were free, and ends with its `with` block. None is bound
-to a processor: with one for what leads and the other for the rest, nginx and the gateway were both slower.
+to a processor: with one for what leads and the other for the rest, HTTPS was slower through both.
 """
 
 from __future__ import annotations
