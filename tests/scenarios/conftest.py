@@ -67,3 +67,4 @@ def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
+        time.sleep(0.02)  # asking without a pause would take the processor from the machines
