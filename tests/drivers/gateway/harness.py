@@ -104,7 +104,7 @@ class Place:
     def __init__(self, fleet: Fleet, gateway: ListeningGateway, port_offset: int, keys: Path) -> None:
         self.fleet = fleet
         self.gateway = gateway
-        self._port_offset = port_offset
+        self.port_offset = port_offset
         self._keys = keys
 
     async def publish(self, handler: Handler, *, container_id: str = "box", target: int = 80) -> int:
@@ -120,7 +120,7 @@ class Place:
         """A new guest server behind HTTPS; the port on the container's address."""
         await self.fleet.serve(container_id, target, handler)
         await self.gateway.publish(container_id, address, HTTPS_PORT, target)
-        return HTTPS_PORT + self._port_offset
+        return HTTPS_PORT + self.port_offset
 
     @property
     def trusting(self) -> ssl.SSLContext:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 import ssl
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from ecompute.contract.catalog import HTTPS_PORT
+from ecompute_server.gateway.interface import GatewayError
 from ecompute_server.gateway.limits import Limits
+from ecompute_server.gateway.listeners import ListeningGateway, SharedListener
+from ecompute_server.gateway.tls.certificates import MadeCertificates
 
-from .harness import LOOPBACK, Handler, Place, free_port, place, until
+from .harness import DOMAIN, LOOPBACK, Fleet, Handler, Place, free_port, place, until
 
 pytestmark = pytest.mark.anyio
 
@@ -475,7 +481,7 @@ async def test_nobody_listens() -> None:
     """502 as well where the guest cannot be reached."""
     async with place(port_offset=free_port() - HTTPS_PORT) as here:
         await here.gateway.publish("box", LOOPBACK, HTTPS_PORT, 1)
-        port = HTTPS_PORT + (here.gateway._port_offset)
+        port = HTTPS_PORT + here.port_offset
         assert (await ask(here, port, get())).startswith(b"HTTP/1.1 502 ")
 
 
@@ -563,3 +569,37 @@ async def test_a_limit_for_all_ways_together() -> None:
         async with secure(here, shared) as (reader, _):
             with pytest.raises(ConnectionError):
                 assert await reader.read() == b"never"
+
+
+async def test_a_port_that_somebody_else_has() -> None:
+    """It is said, the site is still reached by its name, and its own port opens as soon as it can."""
+    async with place(port_offset=free_port() - HTTPS_PORT) as here:
+        port = HTTPS_PORT + here.port_offset
+        with socket.create_server((LOOPBACK, port)), pytest.raises(GatewayError, match="in use"):
+            await here.publish_site(hello)
+        shared = here.gateway.shared_port
+        assert shared is not None
+        assert here.gateway.published("box") == {HTTPS_PORT}
+        assert await ask(here, shared, get("/", CLOSE)) == PAGE
+        await here.gateway.publish("box", LOOPBACK, HTTPS_PORT, 80)
+        assert await ask(here, port, get("/", CLOSE)) == PAGE
+
+
+async def test_a_shared_port_that_somebody_else_has(caplog: pytest.LogCaptureFixture) -> None:
+    """One that was asked for is an error; the default one is left out and told."""
+    with socket.create_server((LOOPBACK, 0)) as taken, tempfile.TemporaryDirectory() as keys:
+        port = taken.getsockname()[1]
+        for required in (True, False):
+            gateway = ListeningGateway(
+                Fleet().connect,
+                certificates=MadeCertificates(Path(keys), DOMAIN),
+                domain=DOMAIN,
+                shared=SharedListener(LOOPBACK, port, required=required),
+            )
+            if required:
+                with pytest.raises(GatewayError, match="in use"):
+                    await gateway.open()
+            else:
+                await gateway.open()
+                assert "sites are not reached by their names" in caplog.text
+            await gateway.close()
