@@ -40,7 +40,7 @@ from .images.catalogue import Catalogue, default_cache
 from .logs import get_logger
 from .metrics import Metrics, Queues
 from .people import people_of
-from .settings import Settings
+from .settings import DEFAULT_HTTPS_HOST, Settings
 from .state import StateDirectory
 from .store.containers import SqliteContainers
 from .store.database import SqliteFile
@@ -51,7 +51,7 @@ from .supervisor import Supervisor, Timing
 
 _log = get_logger(__name__)
 
-DEFAULT_HTTPS_PORT = 7443
+_DEFAULT_HTTPS_PORT = 7443
 _LEAST_REAL_MEMORY_MB = 128
 """The micro guest of amd64 does not boot with 96 MB, and an API that says 64 would only make it fail."""
 
@@ -81,7 +81,7 @@ def drivers(settings: Settings, state: StateDirectory) -> Drivers:
         HypervisorError: the settings make no sense for the driver.
     """
     if settings.hypervisor == "simulated":
-        return _simulated_drivers(state)
+        return _simulated_drivers(settings, state)
     catalogue = Catalogue(default_cache())
     machines = _libvirt().LibvirtHypervisor(_libvirt_settings(settings, state))
 
@@ -103,12 +103,14 @@ def drivers(settings: Settings, state: StateDirectory) -> Drivers:
     )
 
 
-def _simulated_drivers(state: StateDirectory) -> Drivers:
+def _simulated_drivers(settings: Settings, state: StateDirectory) -> Drivers:
     # 4 MB that a server of real machines has no use for
     from .gateway.silent import SilentGateway
     from .guest.simulated import SimulatedGuests
     from .hypervisor.simulated import SimulatedHypervisor
 
+    if settings.https_port is not None or settings.tls_cert is not None:
+        _log.warning("a simulated host opens no ports: the settings for HTTPS have no effect")
     machines = SimulatedHypervisor(state.path)
     return Drivers(machines, SimulatedGuests(machines), SilentGateway(), lambda kind: None)
 
@@ -140,9 +142,9 @@ def _own_files(settings: Settings) -> OwnFiles | None:
 
 
 def _shared_listener(settings: Settings) -> SharedListener:
-    if settings.https_port is None:
-        return SharedListener(settings.https_host, DEFAULT_HTTPS_PORT, required=False)
-    return SharedListener(settings.https_host, settings.https_port, required=True)
+    asked = settings.https_port is not None or settings.https_host != DEFAULT_HTTPS_HOST
+    port = _DEFAULT_HTTPS_PORT if settings.https_port is None else settings.https_port
+    return SharedListener(settings.https_host, port, required=asked)
 
 
 def _missing_image(name: str, arch: Arch | str) -> str:

@@ -22,6 +22,7 @@ from .core.presentation import DEFAULT_DOMAIN
 from .state import default_state_directory
 
 MAX_LIMIT = 1_000_000
+DEFAULT_HTTPS_HOST = "127.0.0.1"
 _LONGEST_DOMAIN = 253 - len("abcd1234.")
 """A host name has at most 253 characters (RFC 1035 §2.3.4 without the root's dot)."""
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -76,7 +77,7 @@ class Settings:
     )
     outbound: str | None = _setting(None, "Guests' way out: filtered or none (default: what works here).")
     https_host: str = _setting(
-        "127.0.0.1",
+        DEFAULT_HTTPS_HOST,
         "Address of the shared HTTPS listener, where every container that publishes port 443 is reached by"
         " its name (https://<id>.compute.localhost:7443/).",
     )

@@ -31,6 +31,10 @@ _log = get_logger(__name__)
 
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 30.0
+KNOCK_SECONDS = 15.0
+"""How often a port that could not be opened is tried again."""
+_UNWRITTEN = 0
+"""The id of an effect that the journal does not know."""
 
 
 @frozen
@@ -66,6 +70,7 @@ class Supervisor:
         self._erased = erased
         self._queues: dict[str, deque[Effect]] = {}
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
+        self._stuck: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._probes: dict[str, asyncio.Task[None]] = {}
         self._facts: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -78,8 +83,8 @@ class Supervisor:
             HypervisorError: the hypervisor cannot work here.
             GatewayError: the gateway cannot.
         """
-        await self._gateway.open()
         await self._hypervisor.open(self._observe)
+        await self._gateway.open()
         self._containers.listen(self._committed)
         for effect in await self._containers.journal():
             self._enqueue(effect)
@@ -94,7 +99,7 @@ class Supervisor:
     async def stop(self) -> None:
         """Let go of everything; machines keep running. Safe to call after a failed `start`."""
         self._stopping = True
-        for timer in self._deadlines.values():
+        for timer in (*self._deadlines.values(), *self._stuck.values()):
             timer.cancel()
         tasks = [*self._tasks, *self._probes.values()]
         for task in tasks:
@@ -192,6 +197,8 @@ class Supervisor:
         await self._hypervisor.stop(record.id, grace=0)
 
     async def _open_doors(self, record: ContainerRecord) -> None:
+        if (timer := self._stuck.pop(record.id, None)) is not None:
+            timer.cancel()
         if not record.is_running or record.life.deleted:
             return
         for port in self._gateway.published(record.id) - set(record.doors):
@@ -201,6 +208,16 @@ class Supervisor:
                 await self._gateway.publish(record.id, record.external_ip, port, target)
             except GatewayError as error:
                 _log.error("not reachable from outside", container=record.id, port=port, reason=str(error))
+                self._knock_later(record.id)
+
+    def _knock_later(self, container_id: str) -> None:
+        """Whoever has the port now may leave it, and nobody would tell us."""
+        if container_id not in self._stuck and not self._stopping:
+            # in its turn among the container's effects, which may change the same doors
+            again = Effect(_UNWRITTEN, container_id, 0, EffectKind.OPEN_DOORS)
+            self._stuck[container_id] = asyncio.get_running_loop().call_later(
+                KNOCK_SECONDS, self._enqueue, again
+            )
 
     # --- facts ------------------------------------------------------------------------------------
 

@@ -45,7 +45,9 @@ def put_rule(record: ContainerRecord, port: int, target_port: int, *, now: int) 
     else:
         rule = Rule(record.rules_made + 1, port, target_port, now)
         after = evolve(record, ingress=_sorted(rule, *record.ingress), rules_made=rule.id)
-    return Edited(after, _doors(record, after), rule)
+    # also when nothing changes: whoever asks again wants it open now, and it may have been in somebody's way
+    doors = (EffectKind.OPEN_DOORS,) if record.is_running else ()
+    return Edited(after, doors, rule)
 
 
 def remove_rule(record: ContainerRecord, port: int) -> Edited[bool]:

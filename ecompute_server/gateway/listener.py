@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 
 from ecompute_server.gateway.interface import GatewayError
-from ecompute_server.gateway.ports import bind_sentence, open_port
+from ecompute_server.gateway.ports import PORT_OFFSET, bind_sentence, open_port
 from ecompute_server.gateway.sockets import tune
 from ecompute_server.logs import get_logger
 
@@ -29,9 +29,15 @@ class Listener:
     """
 
     def __init__(
-        self, address: str, port: int, accepted: Callable[[socket.socket], None], *, pause: float
+        self,
+        address: str,
+        port: int,
+        accepted: Callable[[socket.socket], None],
+        *,
+        pause: float,
+        remedy: str = PORT_OFFSET,
     ) -> None:
-        """Listen.
+        """Listen. `remedy` is what an operator can do where the port cannot be had.
 
         Raises:
             GatewayError: the port is taken, or may not be bound.
@@ -44,7 +50,7 @@ class Listener:
         try:
             self._socket = open_port(address, port)
         except (OSError, OverflowError) as error:
-            raise GatewayError(_sentence(error, address, port)) from error
+            raise GatewayError(_sentence(error, address, port, remedy)) from error
         try:
             self._socket.setblocking(False)
             # whoever is accepted inherits it (socket(7), tcp(7)), which spares each connection five calls
@@ -53,7 +59,7 @@ class Listener:
             self.port: int = self._socket.getsockname()[1]
         except OSError as error:
             self._socket.close()
-            raise GatewayError(_sentence(error, address, port)) from error
+            raise GatewayError(_sentence(error, address, port, remedy)) from error
         self._loop.add_reader(self._socket, self._accept)
 
     def close(self) -> None:
@@ -95,7 +101,7 @@ class Listener:
         self._loop.add_reader(self._socket, self._accept)
 
 
-def _sentence(error: OSError | OverflowError, address: str, port: int) -> str:
+def _sentence(error: OSError | OverflowError, address: str, port: int, remedy: str) -> str:
     if isinstance(error, OverflowError):
         return f"{address}:{port} cannot be bound, because there is no such port."
-    return bind_sentence(error, address, port)
+    return bind_sentence(error, address, port, remedy=remedy)

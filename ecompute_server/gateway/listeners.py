@@ -107,7 +107,11 @@ class ListeningGateway:
             return
         try:
             self._entrance = Listener(
-                shared.host, shared.port, self._receive_unnamed, pause=self._limits.accept_pause
+                shared.host,
+                shared.port,
+                self._receive_unnamed,
+                pause=self._limits.accept_pause,
+                remedy="serve with another --https-port",
             )
         except GatewayError as error:
             if shared.required:

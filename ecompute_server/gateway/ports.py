@@ -40,19 +40,23 @@ def open_port(address: str, port: int) -> socket.socket:
     return bound
 
 
-def bind_sentence(error: OSError, address: str, port: int) -> str:
+PORT_OFFSET = "serve with --port-offset 20000"
+"""What helps where a port of containers' addresses cannot be had."""
+
+
+def bind_sentence(error: OSError, address: str, port: int, *, remedy: str = PORT_OFFSET) -> str:
     """What a failure to listen on `address:port` means to the operator."""
     where = f"{address}:{port}"
     match error.errno:
         case errno.EADDRINUSE:
+            hint = " (the host's own SSH server often does)" if port == 22 else ""
             return (
-                f"{where} is in use by another program. If that listens on port {port} of all addresses (the"
-                " host's own SSH server often does), bind it to its own address, or serve with"
-                " --port-offset 20000."
+                f"{where} is in use by another program. If that listens on port {port} of all"
+                f" addresses{hint}, bind it to its own address, or {remedy}."
             )
         case errno.EACCES | errno.EPERM:
             return (
-                f"{where} may not be bound by this user; serve with --port-offset 20000, or allow it by"
+                f"{where} may not be bound by this user; {remedy}, or allow it by"
                 " sysctl -w net.ipv4.ip_unprivileged_port_start=0."
             )
         case errno.EADDRNOTAVAIL:

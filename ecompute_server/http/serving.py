@@ -46,7 +46,7 @@ def listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        raise ListenError(f"Cannot listen on {host} port {port}: {error.strerror}.") from None
+        raise ListenError(f"Cannot listen on {host} port {port}: {error.strerror}; see --port.") from None
     except UnicodeError:
         raise ListenError("The address to listen on is no host name.") from None
     listener.setblocking(False)

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from ecompute.contract.catalog import Status
-from ecompute_server import assembly
+from ecompute_server import assembly, supervisor
 from ecompute_server.core import edits
 from ecompute_server.core.edits import Edited
 from ecompute_server.core.lifecycle import Command, Happening, Observation
 from ecompute_server.core.record import ContainerRecord
+from ecompute_server.gateway.interface import GatewayError
 from ecompute_server.gateway.silent import SilentGateway
 from ecompute_server.guest.simulated import SimulatedGuests
 from ecompute_server.handlers.call import Services
@@ -34,6 +35,8 @@ class Doors(SilentGateway):
 
     def __init__(self) -> None:
         self.leads: dict[str, dict[int, int]] = {}
+        self.taken: set[int] = set()
+        self.refused = 0
         self.news = asyncio.Event()
 
     @property
@@ -44,8 +47,11 @@ class Doors(SilentGateway):
         return set(self.leads.get(container_id, {}))
 
     async def publish(self, container_id: str, address: str, port: int, target_port: int) -> None:
-        self.leads.setdefault(container_id, {})[port] = target_port
         self.news.set()
+        if port in self.taken:
+            self.refused += 1
+            raise GatewayError("somebody else has it")
+        self.leads.setdefault(container_id, {})[port] = target_port
 
     async def withdraw(self, container_id: str, port: int | None = None) -> None:
         ports = self.leads.get(container_id, {})
@@ -326,7 +332,7 @@ def test_a_late_fact_of_an_earlier_boot_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_doors_follow_the_record_while_the_container_runs(tmp_path: Path) -> None:
-    """Opened, led elsewhere and closed one by one, without touching the others; HTTPS is no plain door."""
+    """Opened, led elsewhere and closed one by one, without touching the others."""
 
     async def scene() -> None:
         async with world(tmp_path) as w:
@@ -337,12 +343,36 @@ def test_doors_follow_the_record_while_the_container_runs(tmp_path: Path) -> Non
             await w.until(lambda: leads["aaaaaaaa"] == {22: 22, 8080: 3000})
             await w.edit(lambda record: edits.put_rule(record, 443, 80, now=1))
             await w.edit(lambda record: edits.put_rule(record, 8080, 4000, now=1))
-            await w.until(lambda: leads["aaaaaaaa"] == {22: 22, 8080: 4000})
+            await w.until(lambda: leads["aaaaaaaa"] == {22: 22, 443: 80, 8080: 4000})
             await w.edit(lambda record: edits.set_ssh_access(record, False))
-            await w.until(lambda: leads["aaaaaaaa"] == {8080: 4000})
+            await w.until(lambda: leads["aaaaaaaa"] == {443: 80, 8080: 4000})
+            await w.edit(lambda record: edits.remove_rule(record, 443))
             await w.edit(lambda record: edits.remove_rule(record, 8080))
             await w.until(lambda: leads["aaaaaaaa"] == {})
 
+    play(scene)
+
+
+def test_a_port_that_is_taken_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Now and then by itself, and when somebody asks for the same rule again."""
+
+    async def scene() -> None:
+        async with world(tmp_path) as w:
+            w.doors.taken.add(8080)
+            await w.create()
+            await w.edit(lambda record: edits.put_rule(record, 8080, 3000, now=1))
+            await w.until(lambda: w.doors.refused >= 3)
+            assert w.doors.leads["aaaaaaaa"] == {22: 22}
+            w.doors.taken.clear()
+            await w.until(lambda: w.doors.leads["aaaaaaaa"] == {22: 22, 8080: 3000})
+            monkeypatch.setattr(supervisor, "KNOCK_SECONDS", 3600.0)
+            w.doors.taken.add(8081)
+            seen = w.doors.refused
+            for again in range(1, 3):
+                await w.edit(lambda record: edits.put_rule(record, 8081, 80, now=1))
+                await w.until(lambda again=again: w.doors.refused == seen + again)
+
+    monkeypatch.setattr(supervisor, "KNOCK_SECONDS", 0.01)
     play(scene)
 
 

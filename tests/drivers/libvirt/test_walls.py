@@ -233,7 +233,7 @@ def test_an_address_that_comes_after_the_start_is_not_reached(
     drive: Drive, state: Path, world: Outside, listening: Ears, tmp_path: Path
 ) -> None:
     """Neither one that comes while the server runs nor one that comes while it does not. Names are told by
-    the host's name server.
+    the host's name server. A server that gives no way out takes back the one that an earlier server gave.
     """
     driver = drive(state, python=with_resolver(tmp_path, world.v4))
     driver.do("open")
@@ -253,6 +253,11 @@ def test_an_address_that_comes_after_the_start_is_not_reached(
             driver.do("open")
             assert driver.do("machines") == [["late1", 1]]
             assert_unreached(driver, listening, *early, *later)
+    driver.end()
+    driver = drive(state, "--outbound", "none")
+    driver.do("open")
+    assert answers(driver, "late1", all_tries([(world.v4, PORT), (world.v6, PORT)])) == {}
+    assert answers(driver, "late1", tcp_tries([("10.0.2.2", 22)]))["10.0.2.2"].startswith("SSH-2.0-")
     driver.do("delete", container="late1")
     driver.end()
 

@@ -93,13 +93,28 @@ class NamespaceNetwork:
         )
 
     def keep_up(self) -> None:
-        """Prohibits the addresses that the host has taken since the machine's walls were last looked at."""
+        """Prohibits the addresses that the host has taken since the machine's walls were last looked at, and
+        takes back a way out that an earlier server gave and this one may not.
+        """
         try:
             self._prohibit(routes.for_this_host())
+            devices = Path(f"/proc/{self._process.pid}/net/dev").read_text()
+            if not self._walls.slirp4netns and f" {outbound.DEVICE}:" in devices:
+                self._inside(f"link delete {outbound.DEVICE}\n")
         except (OSError, subprocess.SubprocessError) as error:
             raise HypervisorError(f"The machine's walls cannot be kept up: {error}") from error
 
     def _prohibit(self, wanted: str) -> None:
+        commands = routes.missing(wanted, self._files.walls.read_text())
+        self._inside(commands)
+        # Never made anew: the file goes with the machine, which may be ending.
+        if commands:
+            with contextlib.suppress(FileNotFoundError), self._files.walls.open("r+") as record:
+                record.seek(0, os.SEEK_END)
+                record.write(commands)
+
+    def _inside(self, commands: str) -> None:
+        """Has `ip` carry out a batch in the machine's namespace; an empty one proves that there is one."""
         with contextlib.ExitStack() as stack:
             opened = []
             for kind in ("user", "net"):
@@ -108,7 +123,6 @@ class NamespaceNetwork:
             user, net = opened
             if not self._process.lives or os.fstat(net).st_ino == Path("/proc/self/ns/net").stat().st_ino:
                 raise ProcessLookupError("its process is not behind them")
-            commands = routes.missing(wanted, self._files.walls.read_text())
             if not commands:
                 return
             # QEMU's user is root in there. Whoever is that user stays it; root has to become it.
@@ -128,10 +142,6 @@ class NamespaceNetwork:
             )
         if done.returncode != 0:
             raise OSError(done.stderr.strip() or f"exit status {done.returncode}")
-        # Never made anew: the file goes with the machine, which may be ending.
-        with contextlib.suppress(FileNotFoundError), self._files.walls.open("r+") as record:
-            record.seek(0, os.SEEK_END)
-            record.write(commands)
 
     async def close(self) -> None:
         """As the interface says."""

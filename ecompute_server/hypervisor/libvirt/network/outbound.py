@@ -16,6 +16,8 @@ from ecompute_server.hypervisor.interface import HypervisorError
 from ecompute_server.hypervisor.libvirt.files import Owner
 
 CIDR = "10.0.3.0/24"
+DEVICE = "tap0"
+"""What it makes inside the namespace; without it, it ends."""
 PATIENCE = 10.0
 TUN = Path("/dev/net/tun")
 
@@ -35,7 +37,7 @@ def command(program: str, pid: int, *, exit_fd: int, ready_fd: int) -> list[str]
         f"--exit-fd={exit_fd}",
         f"--ready-fd={ready_fd}",
         str(pid),
-        "tap0",
+        DEVICE,
     ]
 
 
