@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 from contextvars import ContextVar, Token
-from typing import Any
+from threading import RLock
+from typing import TYPE_CHECKING, Any
 
 import structlog
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 UNKNOWN_ROW = "unknown"
 """Stands for every path that is none of the server's: what clients make up is no label."""
@@ -20,6 +26,9 @@ UNKNOWN_ROW = "unknown"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _SWITCHING_PROTOCOLS, _UNAVAILABLE = 101, 503  # RFC 9110 §15.2.2, §15.6.4
+
+_IGNORED_SECONDS = 60.0
+_MOST_TEXT = 200
 
 
 class RequestContext:
@@ -140,3 +149,47 @@ def set_up(level: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("ecompute_server").setLevel(level.upper())
+
+
+_log = get_logger(__name__)
+
+
+class IgnoredErrors:
+    """A `sys.unraisablehook`: errors that nobody can catch, such as those of a finalizer, as lines of the log.
+
+    Python's own prints a traceback each time, also when clients cause the error, and the object at hand, which
+    may be what they sent: for a TLS hello whose server name is not ASCII it is that name. Here each type of
+    error is told once a minute at most, with its text alone and the number of those left out before; where it
+    happened is told at debug.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # a finalizer may fail at any point of any thread, also in here
+        self._lock = RLock()
+        self._told: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+
+    def __call__(self, ignored: UnraisableHookArgs) -> None:
+        kind = ignored.exc_type.__qualname__
+        with self._lock:
+            now = self._clock()
+            told = self._told.get(kind)
+            if told is not None and now - told < _IGNORED_SECONDS:
+                self._left_out[kind] = self._left_out.get(kind, 0) + 1
+                return
+            self._told[kind] = now
+            left_out = self._left_out.pop(kind, 0)
+        line: dict[str, Any] = {"error": kind, "text": _text_of(ignored.exc_value)}
+        if left_out:
+            line["left_out"] = left_out
+        if _log.isEnabledFor(logging.DEBUG):
+            line["exc_info"] = (ignored.exc_type, ignored.exc_value, ignored.exc_traceback)
+        _log.warning("an error was ignored", **line)
+
+
+def _text_of(error: BaseException | None) -> str:
+    try:
+        return str(error or "")[:_MOST_TEXT]
+    except Exception:
+        return ""

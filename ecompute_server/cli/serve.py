@@ -90,6 +90,7 @@ def serve(
         log_level=log_level,
     )
     logs.set_up(chosen.log_level)
+    sys.unraisablehook = logs.IgnoredErrors()
     raise_open_files_limit()
     keep_memory_small()
     assembly.prepare_process(chosen)

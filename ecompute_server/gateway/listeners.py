@@ -225,7 +225,8 @@ class ListeningGateway:
         greeted = await self._https.greet(visitor, self._named)
         house, door = self._sites.get(greeted.site.hostname, (None, None))
         if house is None or door is None or house.visits >= self._limits.connections:
-            return greeted.reset()
+            greeted.stream.detach()
+            raise ConnectionAbortedError("The site is gone, or full.")
         visit = asyncio.current_task()
         assert visit is not None
         self._unnamed.discard(visit)

@@ -1,8 +1,7 @@
 """Sockets read and written from coroutines: plain ones, and those under TLS.
 
 A stream tries first and waits only when the socket is not ready, on the loop's readiness callbacks as the
-plain relay does. TLS is OpenSSL's own on the socket: nothing is copied through memory buffers, and a
-connection that does nothing holds no buffer at all.
+plain relay does.
 """
 
 from __future__ import annotations
@@ -18,6 +17,12 @@ _PIECE = 32 * 1024
 """Most that is read at once. A download over HTTPS with 64 KiB took a quarter more processor time, with
 128 KiB twice as much: `serve` has the C library give large pieces back to the system at once.
 """
+_RECORD = 16 * 1024
+"""The most that one TLS record carries (RFC 8446, section 5.1)."""
+_CIPHERTEXT = _RECORD + 256
+"""Most that OpenSSL is given at once: about one record, or 20 ms of the costliest that it may be."""
+_MOST_IDLE_TALK = 64 * 1024
+"""Bytes without any application data among them, after which a visitor is only out to keep us busy."""
 _TURN = 8
 """So many reads in a row that did not have to wait, before others get their turn on the loop."""
 
@@ -163,12 +168,23 @@ class Stream:
 
 
 class TlsStream(Stream):
-    """The server's side of TLS, on a socket of `ssl.SSLContext.wrap_socket` without its handshake."""
+    """The server's side of TLS on a connected non-blocking socket.
 
-    _socket: ssl.SSLSocket
+    OpenSSL is given what came piece by piece, and never the socket: in one read it would take in records that
+    carry nothing for us (RFC 8446, section 4.6.3: updates of keys) for as long as somebody sends them.
+    """
 
-    def __init__(self, connection: ssl.SSLSocket) -> None:
+    def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
         super().__init__(connection)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._turn = asyncio.Lock()
+        self._came = False
+        """Whether OpenSSL may have something that was not asked for yet."""
+        self._over = False
+        """Whether the other side has ended its sending."""
+        self._idle_talk = 0
+        """Bytes since there was something for us among them."""
 
     async def handshake(self) -> None:
         """Raises:
@@ -176,42 +192,89 @@ class TlsStream(Stream):
         """
         while True:
             try:
-                return self._socket.do_handshake()
+                self.tls.do_handshake()
             except ssl.SSLWantReadError:
-                await self._readable()
-            except ssl.SSLWantWriteError:
-                await self._writable()
+                await self._flush()
+                self._put(await super().receive(_CIPHERTEXT))
+            except ssl.SSLError:
+                await self._flush()  # the alert that says why
+                raise
+            else:
+                await self._flush()
+                self._came = True
+                self._idle_talk = 0
+                return
+
+    async def receive(self, size: int = _PIECE) -> bytes:
+        """As for a plain stream. An end without close_notify is an end as well.
+
+        Raises:
+            Interrupted, OSError: as for a plain stream.
+        """
+        while not self._over:
+            if not self._came:
+                self._put(await super().receive(_CIPHERTEXT))
+            self._came = False
+            try:
+                data = self._plaintext()
+            except ssl.SSLError:
+                await self._flush()  # the alert that says why
+                raise
+            if self._outgoing.pending:
+                await self._flush()  # an answer to an update of keys
+            if data:
+                self._idle_talk = 0
+                return data
+            if not self._over:
+                await asyncio.sleep(0)
+        return b""
+
+    async def send(self, data: bytes | memoryview) -> None:
+        """As for a plain stream."""
+        rest = memoryview(data)
+        while rest:
             self._raise()
+            rest = rest[self.tls.write(rest[:_RECORD]) :]
+            await self._flush()
 
     async def end(self) -> None:
-        """Close TLS for what we send (close_notify, RFC 8446 section 6.1), then the connection's half."""
-        while True:
+        """Close TLS for what we send (close_notify, RFC 8446, section 6.1), then the connection's half. What
+        the other side still sends can be received.
+        """
+        self._raise()
+        # all that came was taken out before; if not, OpenSSL would lose it here
+        with contextlib.suppress(ssl.SSLError):
+            self.tls.unwrap()
+        await self._flush()
+        await super().end()
+
+    def _put(self, ciphertext: bytes) -> None:
+        if not ciphertext:
+            self._incoming.write_eof()
+            return
+        self._incoming.write(ciphertext)
+        self._idle_talk += len(ciphertext)
+        if self._idle_talk > _MOST_IDLE_TALK:
+            self.fail("There was too much that says nothing.")
             self._raise()
-            try:
-                self._socket.unwrap()
-            except ssl.SSLWantWriteError:
-                await self._writable()
-                continue
-            except (OSError, ValueError):
-                pass  # the other side's close_notify may still be under way, or the connection is gone
-            return await super().end()
 
-    def _take(self, size: int) -> bytes | None:
-        self._raise()
+    def _plaintext(self) -> bytes:
+        pieces = []
         try:
-            return self._socket.recv(size)
-        except (ssl.SSLWantReadError, InterruptedError):
-            return None
-        except ssl.SSLWantWriteError:
-            # only an answer to a renewed key can be meant, and that goes out with the next data
-            return None
+            while piece := self.tls.read(_PIECE):
+                pieces.append(piece)
+            self._over = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLEOFError:
+            self._over = True
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _give(self, data: memoryview) -> int | None:
-        self._raise()
-        try:
-            return self._socket.send(data)
-        except (ssl.SSLWantWriteError, InterruptedError):
-            return None
+    async def _flush(self) -> None:
+        # reader and writer both have something to say, and records must leave in their order
+        async with self._turn:
+            while self._outgoing.pending:
+                await super().send(self._outgoing.read())
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

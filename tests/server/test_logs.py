@@ -10,8 +10,11 @@ import logging
 import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -175,6 +178,130 @@ def test_an_error_is_told_without_the_values_of_variables(
     assert "test_an_error_is_told_without" in stream.getvalue()
     assert "IndexError" in stream.getvalue()
     assert token not in stream.getvalue()
+
+
+def ignored(error: BaseException | None, kind: type[BaseException] | None = None) -> Any:
+    """What Python gives its hook; the object is one that nobody may look at."""
+    return SimpleNamespace(
+        exc_type=kind or type(error),
+        exc_value=error,
+        exc_traceback=error and error.__traceback__,
+        err_msg=None,
+        object=Unspeakable(),
+    )
+
+
+class Unspeakable(Exception):
+    """Cannot be shown in any way."""
+
+    def __repr__(self) -> str:
+        raise AssertionError
+
+    __str__ = __repr__
+
+
+def test_an_ignored_error_is_told_once_a_minute(capture: pytest.LogCaptureFixture) -> None:
+    """By type and text, with the number of those of its type that were left out; each type by itself."""
+    capture.set_level(logging.INFO, "ecompute_server")
+    now = 1000.0
+    hook = logs.IgnoredErrors(lambda: now)
+
+    def lines(*errors: BaseException) -> list[tuple[Any, ...]]:
+        for error in errors:
+            hook(ignored(error))
+        found = [(x["level"], x["event"], x["error"], x["text"], x.get("left_out")) for x in told(capture)]
+        assert not any("exc_info" in x for x in told(capture))
+        capture.clear()
+        return found
+
+    start = ("warning", "an error was ignored")
+    assert lines(ValueError("a"), ValueError("b"), OSError("c"), ValueError("d")) == [
+        (*start, "ValueError", "a", None),
+        (*start, "OSError", "c", None),
+    ]
+    now += 59
+    assert lines(ValueError("e")) == []
+    now += 2
+    assert lines(ValueError("f"), OSError("g")) == [
+        (*start, "ValueError", "f", 3),
+        (*start, "OSError", "g", None),
+    ]
+    now += 61
+    assert lines(ValueError("h")) == [(*start, "ValueError", "h", None)]
+
+
+def test_an_ignored_error_without_a_text_is_told_too(capture: pytest.LogCaptureFixture) -> None:
+    """And of a long one only the beginning."""
+    hook = logs.IgnoredErrors()
+    hook(ignored(Unspeakable()))
+    hook(ignored(None, MemoryError))
+    hook(ignored(ValueError("x" * 10_000)))
+    assert [(line["error"], line["text"]) for line in told(capture)] == [
+        ("Unspeakable", ""),
+        ("MemoryError", ""),
+        ("ValueError", "x" * 200),
+    ]
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_where_an_ignored_error_happened_is_told_at_debug(set_up: Callable[..., Stream], level: str) -> None:
+    """For whoever looks for the cause."""
+    stream = set_up()
+    logging.getLogger("ecompute_server").setLevel(level.upper())
+    try:
+        [][1]
+    except IndexError as error:
+        logs.IgnoredErrors()(ignored(error))
+    (line,) = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert line["text"] == "list index out of range"
+    assert ("test_where_an_ignored_error" in line.get("exception", "")) == (level == "debug")
+
+
+HELLOS = """
+import ssl, sys
+from ecompute_server.cli.serve import serve
+from ecompute_server.http.serving import ListenError
+
+def greet():
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.sni_callback = lambda *_: None
+    hello = ssl.MemoryBIO()
+    try:
+        client.wrap_bio(ssl.MemoryBIO(), hello, server_hostname="secret.example").do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    sent = ssl.MemoryBIO()
+    sent.write(hello.read().replace(b"secret.", b"secret\xff"))
+    try:
+        server.wrap_bio(sent, ssl.MemoryBIO(), server_side=True).do_handshake()
+    except ssl.SSLError:
+        return
+    raise AssertionError("no error")
+
+try:
+    serve(state=sys.argv[1], hypervisor="simulated", port=int(sys.argv[2]))
+except ListenError:
+    for _ in range(3):
+        greet()
+"""
+
+
+def test_serve_tells_of_a_strange_server_name_in_one_line(tmp_path: Path) -> None:
+    """Python would print a traceback and the name for each TLS hello that is not ASCII."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-c", HELLOS, str(tmp_path), port],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (line["event"], line["error"]) == ("an error was ignored", "UnicodeDecodeError")
+    assert "secret" not in done.stderr
+    assert "codec can't decode byte 0xff" in line["text"]
 
 
 class Log:

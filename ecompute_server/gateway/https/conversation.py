@@ -85,19 +85,23 @@ class Conversation:
         try:
             if not reader.begun:
                 async with asyncio.timeout(patience):
-                    reader.feed(await self._hear())
+                    while not reader.begun:
+                        data = await self._hear()
+                        if not data:
+                            return None
+                        reader.feed(data)
             # most heads come in one piece, and need no second timer
-            request = reader.next() if reader.begun else None
+            request = reader.head() if reader.begun else None
             if reader.begun and request is None:
                 async with asyncio.timeout(self._limits.head):
                     while request is None and (data := await self._hear()):
                         reader.feed(data)
-                        request = reader.next()
+                        request = reader.head()
         except TimeoutError:
             if reader.begun:
                 raise late() from None
             return None
-        if not isinstance(request, h11.Request):
+        if request is None:
             return None
         self._asked_before = True
         return request
@@ -126,11 +130,14 @@ class Conversation:
         """
         guest = self._guest
         assert guest is not None
-        while not exchange.settled and not guest.over:
+        while not exchange.delivered and not guest.over:
             if not exchange.sent and not guest.deaf:
-                event = reader.next()
-                if isinstance(event, h11.Data | h11.EndOfMessage):
-                    await guest.send(exchange.body(event))
+                piece, last = reader.piece()
+                if piece or last:
+                    await guest.send(exchange.body(piece, last=last))
+                    if piece:
+                        # also when nothing had to wait: a few bytes may be as many chunks
+                        await asyncio.sleep(0)
                     continue
             try:
                 if exchange.sent and reader.left:
@@ -149,7 +156,7 @@ class Conversation:
 
     def _judge(self, guest: GuestSide, exchange: Exchange) -> bool:
         guest.exchange = None if exchange.complete else exchange
-        if exchange.settled:
+        if exchange.delivered:
             guest.used = True
             return True
         if exchange.passed:

@@ -13,7 +13,6 @@ from attrs import frozen
 from ecompute_server.gateway.interface import GatewayError
 from ecompute_server.gateway.limits import Limits
 from ecompute_server.gateway.passage import OpenPassage
-from ecompute_server.gateway.sockets import reset
 from ecompute_server.gateway.streams import TlsStream
 from ecompute_server.gateway.tls.certificates import Certificates
 from ecompute_server.gateway.tls.contexts import bare_context, is_full
@@ -38,7 +37,7 @@ Find = Callable[[str | None], Site | None]
 """The site that a visitor asks for by SNI (RFC 6066, section 3); None for the name when none was told."""
 
 
-class _Socket(ssl.SSLSocket):
+class _Greeting(ssl.SSLObject):
     """Knows during its handshake who is asked which site is meant."""
 
     find: Find | None = None
@@ -46,31 +45,14 @@ class _Socket(ssl.SSLSocket):
     named = False
 
 
+@frozen
 class Greeted:
-    """A visitor whose handshake is done. `close` or `reset` it."""
+    """A visitor whose handshake is done."""
 
-    def __init__(self, connection: _Socket, stream: TlsStream, peer: str) -> None:
-        assert connection.site is not None
-        self.site = connection.site
-        self.stream = stream
-        self._named = connection.named
-        self._connection = connection
-        self._peer = peer
-
-    def visit(self) -> Visit:
-        """Under which names this visitor may ask for the site."""
-        hosts = {self.site.hostname} if self._named else {self.site.hostname, self.site.address}
-        return Visit(frozenset(hosts), self.site.hostname, self._peer)
-
-    def close(self) -> None:
-        """End the connection in order."""
-        self.stream.detach()
-        self._connection.close()
-
-    def reset(self) -> None:
-        """End the connection so that the visitor sees that something is missing."""
-        self.stream.detach()
-        reset(self._connection)
+    stream: TlsStream
+    site: Site
+    visit: Visit
+    """Under which names this visitor may ask for the site, and from where."""
 
 
 class HttpsFront:
@@ -93,7 +75,7 @@ class HttpsFront:
             raise GatewayError(str(error)) from error
 
     async def greet(self, visitor: socket.socket, find: Find) -> Greeted:
-        """Make the handshake; `visitor` is taken over.
+        """Make the handshake. `visitor` stays the caller's, and open unless it was answered with an alert.
 
         Raises:
             OSError: it failed, also for a name that `find` does not know, or took too long.
@@ -101,40 +83,37 @@ class HttpsFront:
         peer = visitor.getpeername()[0]
         if is_full(self._context):
             self._context = self._listening()
-        connection = cast(
-            _Socket, self._context.wrap_socket(visitor, server_side=True, do_handshake_on_connect=False)
-        )
-        connection.find = find
-        stream = TlsStream(connection)
+        stream = TlsStream(visitor, self._context)
+        greeting = cast(_Greeting, stream.tls)
+        greeting.find = find
         try:
             async with asyncio.timeout(self._limits.handshake):
                 await stream.handshake()
-            connection.find = None
-            return Greeted(connection, stream, peer)
         except BaseException as error:
             stream.detach()
             if isinstance(error, ssl.SSLError):
-                # the alert (RFC 8446, section 6.2) says more than a reset would
-                connection.close()
-            else:
-                reset(connection)
+                # the alert (RFC 8446, section 6.2) says more than a reset, which would overtake it
+                visitor.close()
             raise
+        greeting.find = None
+        site = greeting.site
+        assert site is not None
+        hosts = {site.hostname} if greeting.named else {site.hostname, site.address}
+        return Greeted(stream, site, Visit(frozenset(hosts), site.hostname, peer))
 
     async def converse(self, greeted: Greeted, open_passage: OpenPassage) -> None:
-        """Serve a visitor to the end of the conversation.
+        """Serve a visitor to the end of the conversation. The socket stays open.
 
         Raises:
-            OSError: it did not end in order.
+            OSError: it did not end in order; the visitor must see that something is missing.
         """
         try:
-            await Conversation(greeted.stream, greeted.visit(), open_passage, self._limits).run()
-        except BaseException:
-            greeted.reset()
-            raise
-        greeted.close()
+            await Conversation(greeted.stream, greeted.visit, open_passage, self._limits).run()
+        finally:
+            greeted.stream.detach()
 
-    def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
-        asked = cast(_Socket, connection)
+    def _choose(self, greeting: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
+        asked = cast(_Greeting, greeting)
         site = asked.find(name.lower() if name else None) if asked.find is not None else None
         if site is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
@@ -149,6 +128,6 @@ class HttpsFront:
     def _listening(self) -> ssl.SSLContext:
         """A context without a certificate: it learns from the hello which one is to be shown."""
         context = bare_context()
-        context.sslsocket_class = _Socket
+        context.sslobject_class = _Greeting
         context.sni_callback = self._choose
         return context

@@ -122,8 +122,9 @@ class GuestSide:
             await self._visitor.send(data)
             return True
         self.spoke = self.spoke or bool(data)
-        await self._visitor.send(exchange.answer(data))
+        await self._visitor.send(await exchange.answer(data))
         if exchange.settled:
+            exchange.delivered = True
             self._interrupt()
         return bool(data)
 

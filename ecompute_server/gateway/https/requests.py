@@ -6,14 +6,31 @@ ways (RFC 9112, section 11.2) is refused, and all others are written in one way 
 
 from __future__ import annotations
 
+import re
+
 import h11
 from attrs import frozen
 
 MAX_HEAD = 64 * 1024
 """Bytes of one head, request line and headers together."""
+MOST_LINES = 256
+"""Lines of one head: thousands of empty headers would fit into its bytes, and cost as much as thousands."""
+_EVENTS = 64
+"""Events of h11 that are read at once: about a millisecond."""
 
+_HEAD_END = re.compile(rb"\n\r?\n")
+_PLAIN = bytes(byte if chr(byte).isalnum() and byte < 128 else ord("-") for byte in range(256))
+"""Programs behind CGI and its heirs cannot tell `_` or `.` from `-` in a name."""
 _NEVER = frozenset(
-    {b"forwarded", b"x-real-ip", b"proxy-connection", b"keep-alive", b"te", b"proxy-authorization"}
+    {
+        b"forwarded",
+        b"x-real-ip",
+        b"proxy",  # would be HTTP_PROXY in a CGI program
+        b"proxy-connection",
+        b"proxy-authorization",
+        b"keep-alive",
+        b"te",
+    }
 )
 """Said by a proxy alone, or meant for one (RFC 9110, section 7.6.1; RFC 7239)."""
 _ENDS = frozenset({b"connection", b"upgrade", b"transfer-encoding"})
@@ -45,28 +62,52 @@ class Reader:
     def __init__(self, left: bytes = b"") -> None:
         """`left` is what `left` of the request before said."""
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-        self.begun = bool(left)
-        if left:
-            self._connection.receive_data(left)
+        self.begun = False
+        """Whether there is a byte of a request."""
+        self.feed(left)
 
     def feed(self, data: bytes) -> None:
-        """Take in what was received; nothing at all is the visitor's end."""
-        self.begun = self.begun or bool(data)
-        self._connection.receive_data(data)
+        """Take in what was received."""
+        if not self.begun:
+            # empty lines in front of a request are none of it (RFC 9112, section 2.2)
+            data = data.lstrip(b"\r\n")
+        if data:
+            self.begun = True
+            self._connection.receive_data(data)
 
-    def next(self) -> h11.Request | h11.Data | h11.EndOfMessage | None:
-        """The next event, None when more bytes are needed, or when the request is whole.
+    def head(self) -> h11.Request | None:
+        """The request's head, None when more bytes are needed.
 
         Raises:
             Refused: this is no request as it must be.
         """
+        if too_many_lines(self._connection):
+            raise Refused(431, "The request has too many headers.")
+        event = self._next()
+        return event if isinstance(event, h11.Request) else None
+
+    def piece(self) -> tuple[bytes, bool]:
+        """What came of the body, as far as it was read at once, and whether that is its end; nothing and not
+        the end when more bytes are needed.
+
+        Raises:
+            Refused: this is no body as it must be.
+        """
+        pieces: list[bytes] = []
+        for _ in range(_EVENTS):
+            event = self._next()
+            if isinstance(event, h11.EndOfMessage):
+                return b"".join(pieces), True
+            if not isinstance(event, h11.Data):
+                break
+            pieces.append(bytes(event.data))
+        return b"".join(pieces), False
+
+    def _next(self) -> object:
         try:
-            event = self._connection.next_event()
+            return self._connection.next_event()
         except h11.RemoteProtocolError as error:
             raise Refused(error.error_status_hint, f"The request is not valid HTTP: {error}.") from error
-        if isinstance(event, h11.Request | h11.Data | h11.EndOfMessage):
-            return event
-        return None
 
     @property
     def left(self) -> bytes:
@@ -125,13 +166,13 @@ def _check(request: h11.Request, headers: dict[bytes, bytes]) -> None:
     if b"transfer-encoding" in headers and (b"content-length" in headers or request.http_version == b"1.0"):
         # RFC 9112, section 6.1: an attempt to have two readers disagree on where the body ends
         raise Refused(400, "The request is not valid HTTP: its length is told twice.")
-    if request.method == b"CONNECT" or not request.target.startswith((b"/", b"*")):
+    everything = request.target == b"*" and request.method == b"OPTIONS"
+    if request.method == b"CONNECT" or not (everything or request.target.startswith(b"/")):
         raise Refused(400, "The request is for a proxy, and this is none.")
 
 
 def _may_pass(name: bytes, nominated: set[bytes]) -> bool:
-    # programs behind CGI and its heirs cannot tell `_` from `-`
-    plain = name.replace(b"_", b"-")
+    plain = name.translate(_PLAIN)
     if plain.startswith(b"x-forwarded") or plain in _NEVER:
         return False
     return name not in nominated or name in (b"host", b"content-length")
@@ -153,6 +194,13 @@ def _name(host: str) -> str:
     name = host.lower()
     if not name.endswith("]"):
         head, colon, port = name.rpartition(":")
-        if colon and port.isdecimal():
+        if colon and (not port or (port.isascii() and port.isdecimal() and len(port) <= 5)):
             name = head
     return name.removesuffix(".")
+
+
+def too_many_lines(connection: h11.Connection) -> bool:
+    """Whether a head that h11 has not read yet is too long in lines, as far as it has come."""
+    text = connection.trailing_data[0]
+    end = _HEAD_END.search(text)
+    return text.count(b"\n", 0, end.start() if end else len(text)) > MOST_LINES

@@ -25,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ecompute_server.clock import Clock, system_clock
 from ecompute_server.gateway.tls.errors import CertificateError
-from ecompute_server.gateway.tls.files import make_once, private_directory, read_secret
+from ecompute_server.gateway.tls.files import make_once, private_directory, read_file, read_secret
 
 ROOT_LIFE = timedelta(days=3652)
 """Ten years: replacing a root means work for everybody who trusts it."""
@@ -92,7 +92,7 @@ class Authority:
             key = _read_key(key_file)
             if not root_file.exists():
                 make_once(root_file, _new_root(domain, key, clock()).public_bytes(Encoding.PEM))
-            root = x509.load_pem_x509_certificate(root_file.read_bytes())
+            root = x509.load_pem_x509_certificate(read_file(root_file))
         except OSError as error:
             where = error.filename or place
             raise CertificateError(f"{where} cannot be used: {error.strerror}.") from error

@@ -1,4 +1,6 @@
-"""Files of a certificate authority: made once, whole or not at all, for the server's user only."""
+"""Files of certificates and keys: made once, whole or not at all, for the server's user only; and read at once
+whatever lies there.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,9 @@ from ecompute_server.logs import get_logger
 _log = get_logger(__name__)
 
 _OTHERS = 0o077
+
+MOST_BYTES = 2**20
+"""Of one file: some hundred certificates."""
 
 
 def private_directory(path: Path) -> None:
@@ -56,14 +61,41 @@ def make_once(path: Path, content: bytes) -> None:
         os.close(directory)
 
 
-def read_secret(path: Path, others: int = _OTHERS) -> bytes:
-    """The content of a key file.
+def read_file(path: Path) -> bytes:
+    """The content of a regular file of at most `MOST_BYTES`. Waits for nobody, such as a writer of a FIFO.
 
     Raises:
-        CertificateError: somebody whom `others` (bits of a mode) names may use it.
+        CertificateError: it is no regular file, or larger.
         OSError: it cannot be read.
     """
-    with path.open("rb") as opened:
-        if stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & others:
+    return _read(path, others=0)
+
+
+def read_secret(path: Path, others: int = _OTHERS) -> bytes:
+    """The content of a key file; otherwise as `read_file`.
+
+    Raises:
+        CertificateError: it is no regular file, or larger, or somebody whom `others` (bits of a mode) names
+            may use it.
+        OSError: it cannot be read.
+    """
+    return _read(path, others)
+
+
+def _read(path: Path, others: int) -> bytes:
+    with open(path, "rb", opener=_open_at_once) as opened:
+        mode = os.fstat(opened.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            raise CertificateError(f"{path} cannot be used: it is no regular file.")
+        if mode & others:
             raise CertificateError(f"Others can read the key file {path}; run: chmod 600 {path}")
-        return opened.read()
+        # None is what a file of /proc gives that has nothing to tell yet
+        content = opened.read(MOST_BYTES + 1) or b""
+        if len(content) > MOST_BYTES:
+            raise CertificateError(f"{path} cannot be used: it is larger than {MOST_BYTES >> 20} MiB.")
+        return content
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # opened before it is looked at, so that what was looked at is what is read
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from ecompute_server.clock import Clock
 from ecompute_server.gateway.tls.contexts import is_full, server_context
 from ecompute_server.gateway.tls.errors import CertificateError
-from ecompute_server.gateway.tls.files import read_secret
+from ecompute_server.gateway.tls.files import read_file, read_secret
 from ecompute_server.logs import get_logger
 
 _log = get_logger(__name__)
@@ -56,12 +56,12 @@ class OwnFiles:
 class OwnCertificate:
     """A `Certificates` that shows the user's own certificate for every name.
 
-    A replacement that cannot be used is told once in the log, and the one before is shown until the files
-    are good again.
+    A replacement that cannot be used is told in the log, once for as long as the reason is the same, and the
+    one before is shown until the files are good again.
 
     Raises:
-        CertificateError: a file is missing or no PEM, the key is encrypted, fits another certificate or can
-            be read by everybody, or OpenSSL refuses the two. One that is not valid now or does not cover the
+        CertificateError: a file is missing, no regular one, larger than 1 MiB or no PEM, the key is
+            encrypted, fits another certificate or can be read by everybody, or OpenSSL refuses the two. One that is not valid now or does not cover the
             containers' names is used, and told in the log.
     """
 
@@ -70,7 +70,7 @@ class OwnCertificate:
         self._domain = domain
         self._clock = clock
         self._lock = Lock()
-        self._warned = False
+        self._told_reason = ""
         self._signature: _Signature | None = None
         self._pair: _Pair
         self._context: ssl.SSLContext
@@ -96,11 +96,11 @@ class OwnCertificate:
         except CertificateError as error:
             # looked at anew each time from now on: the other half may come without a new signature
             self._signature = None
-            if not self._warned:
-                _log.warning("own certificate not replaced", reason=str(error))
-            self._warned = True
+            if (reason := str(error)) != self._told_reason:
+                _log.warning("own certificate not replaced", reason=reason)
+            self._told_reason = reason
         else:
-            self._warned = False
+            self._told_reason = ""
             _log.info("own certificate replaced", path=str(self._files.certificate))
 
     def _load(self) -> None:
@@ -142,7 +142,7 @@ class _Pair:
 
 def _read(files: OwnFiles) -> _Pair:
     try:
-        chain = x509.load_pem_x509_certificates(files.certificate.read_bytes())
+        chain = x509.load_pem_x509_certificates(read_file(files.certificate))
         key_text = read_secret(files.key, others=_EVERYBODY)
     except OSError as error:
         raise CertificateError(_unusable(error)) from None

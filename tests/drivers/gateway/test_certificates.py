@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from ecompute_server.gateway.tls.authority import Authority
 from ecompute_server.gateway.tls.certificates import Certificates, MadeCertificates, open_certificates
 from ecompute_server.gateway.tls.contexts import MOST_SESSIONS
 from ecompute_server.gateway.tls.errors import CertificateError
+from ecompute_server.gateway.tls.files import MOST_BYTES
 from ecompute_server.gateway.tls.own import OwnFiles
 
 from .handshakes import careless, shake, shown, trusting
@@ -279,6 +281,36 @@ def test_files_that_cannot_be_used_are_one_sentence(own: Own, watch: Watch) -> N
     assert opened(own, watch)
 
 
+@pytest.mark.parametrize("which", ["certificate", "key"])
+def test_what_is_no_small_regular_file_is_not_read(own: Own, watch: Watch, which: str) -> None:
+    """Nor waited for, and one sentence says so."""
+    path: Path = getattr(own.files, which)
+    content = path.read_bytes()
+
+    def sentence() -> str:
+        with pytest.raises(CertificateError) as caught:
+            opened(own, watch)
+        return str(caught.value)
+
+    path.write_bytes(content.ljust(MOST_BYTES + 1, b"\n"))
+    assert sentence() == f"{path} cannot be used: it is larger than 1 MiB."
+    path.write_bytes(content.ljust(MOST_BYTES, b"\n"))
+    assert opened(own, watch)
+    path.unlink()
+    os.mkfifo(path, 0o666)
+    assert sentence() == f"{path} cannot be used: it is no regular file."
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert sentence() == f"{path} cannot be used: it is no regular file."
+    path.unlink()
+    path.mkdir()
+    assert sentence() == f"{path} cannot be used: Is a directory."
+    path.rmdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        assert sentence() == f"{path} cannot be used: No such device or address."
+
+
 @pytest.mark.parametrize("days", [-1, 61])
 def test_a_certificate_that_is_not_valid_now_is_shown_and_told(
     own: Own, watch: Watch, told: Callable[[], list[str]], days: float
@@ -314,9 +346,9 @@ def test_changed_files_are_read_again(own: Own, watch: Watch, told: Callable[[],
 
 
 def test_a_replacement_that_is_half_there_is_waited_for(
-    own: Own, watch: Watch, told: Callable[[], list[str]]
+    own: Own, watch: Watch, told: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The one before is shown meanwhile, and the log tells it once, each time that it happens."""
+    """The one before is shown meanwhile; each time the log tells each reason once."""
     certificates = opened(own, watch)
     for _ in range(2):
         before = certificates.context_for(NAME, ADDRESS)
@@ -333,7 +365,37 @@ def test_a_replacement_that_is_half_there_is_waited_for(
         own.write_key(new_key)
         watch.now += 2
         assert certificates.context_for(NAME, ADDRESS) is not before
-        assert told() == ["own certificate not replaced", "own certificate replaced"]
+        reasons = [
+            f"The key {own.files.key} does not fit the certificate {own.files.certificate}.",
+            f"{own.files.key} holds no private key in PEM form.",
+            f"{own.files.key} cannot be used: No such file or directory.",
+        ]
+        told_reasons = [line.msg["reason"] for line in caplog.records if "reason" in line.msg]
+        assert told_reasons == reasons
+        assert told() == [*["own certificate not replaced"] * 3, "own certificate replaced"]
+
+
+@pytest.mark.parametrize("which", ["certificate", "key"])
+def test_a_fifo_in_a_file_s_place_holds_nobody_up(
+    own: Own, watch: Watch, told: Callable[[], list[str]], which: str
+) -> None:
+    """The certificate before it is shown, and the log tells it once."""
+    path: Path = getattr(own.files, which)
+    content = path.read_bytes()
+    certificates = opened(own, watch)
+    before = certificates.context_for(NAME, ADDRESS)
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    for _ in range(3):
+        watch.now += 2
+        assert certificates.context_for(NAME, ADDRESS) is before
+    assert told() == ["own certificate not replaced"]
+    path.unlink()
+    path.write_bytes(content)
+    path.chmod(0o600)
+    watch.now += 2
+    assert shown(certificates.context_for(NAME, ADDRESS)) == shown(before)
+    assert told() == ["own certificate replaced"]
 
 
 def test_files_may_be_changed_behind_a_link(own: Own, watch: Watch, tmp_path: Path) -> None:

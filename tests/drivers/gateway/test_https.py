@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import socket
 import ssl
@@ -11,15 +12,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import h11
 import pytest
 
 from ecompute.contract.catalog import HTTPS_PORT
+from ecompute_server.gateway import streams
+from ecompute_server.gateway.https.exchange import Exchange
+from ecompute_server.gateway.https.requests import Reader
 from ecompute_server.gateway.interface import GatewayError
 from ecompute_server.gateway.limits import Limits
 from ecompute_server.gateway.listeners import ListeningGateway, SharedListener
 from ecompute_server.gateway.tls.certificates import MadeCertificates
 
-from .harness import DOMAIN, LOOPBACK, Fleet, Handler, Place, free_port, place, until
+from .harness import DEADLINE, DOMAIN, LOOPBACK, Fleet, Handler, Place, free_port, place, until
 
 pytestmark = pytest.mark.anyio
 
@@ -163,7 +168,7 @@ async def test_a_request_for_another_host_is_misdirected() -> None:
         ):
             assert (await ask(here, port, get(host=host))).startswith(b"HTTP/1.1 421 ")
         assert guest.heads == []
-        for host in (NAME, NAME.upper(), f"{NAME}.", f"{NAME}:{port}"):
+        for host in (NAME, NAME.upper(), f"{NAME}.", f"{NAME}:{port}", f"{NAME}:"):
             assert await ask(here, port, get("/", CLOSE, host=host)) == PAGE
 
 
@@ -178,6 +183,22 @@ async def test_many_requests_on_one_connection() -> None:
         assert here.fleet.asked == 1
 
 
+async def test_empty_lines_in_front_of_a_request() -> None:
+    """They are none of it, in the first request and behind a body (RFC 9112, section 2.2)."""
+    post = get("/", "Content-Length: 2").replace(b"GET", b"POST") + b"ok"
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while b"content-length" in (await head_of(reader)).lower():
+            assert await reader.readexactly(2) == b"ok"
+            writer.write(PAGE)
+        writer.write(PAGE)
+
+    async with site(take) as (here, port):
+        assert (
+            await ask(here, port, b"\r\n\r\n" + post + b"\r\n" + post + b"\r\n" + get("/", CLOSE)) == PAGE * 3
+        )
+
+
 async def test_addresses_are_told_and_never_believed() -> None:
     """The guest learns the visitor's address, the scheme and the host from the gateway alone."""
     guest = Recorder()
@@ -186,6 +207,8 @@ async def test_addresses_are_told_and_never_believed() -> None:
         "x-forwarded-proto: gopher",
         "X_Forwarded_For: 6.6.6.6",
         "X-Forwarded-Port: 1",
+        "X.Forwarded.For: 6.6.6.6",
+        "Proxy: http://6.6.6.6",
         "Forwarded: for=6.6.6.6",
         "X-Real-IP: 6.6.6.6",
         "Proxy-Connection: x",
@@ -227,8 +250,11 @@ async def test_addresses_are_told_and_never_believed() -> None:
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"nonsense\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: H\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: H\r\n" + b"a:\n" * 20_000 + b"\r\n",
+        b"GET *x HTTP/1.1\r\nHost: H\r\n\r\n",
+        b"GET * HTTP/1.1\r\nHost: H\r\n\r\n",
     ],
-    ids=range(17),
+    ids=range(20),
 )
 async def test_a_doubtful_request_is_refused(request_: bytes) -> None:
     """With an answer of its own, and no part of it is a request of its own in the guest."""
@@ -448,6 +474,96 @@ async def test_an_upgrade_makes_it_a_tunnel() -> None:
         writer.write(b"GET / HTTP/1.1\r\nnot any more")
         assert await reader.readuntil(b"not any more") == b"GET / HTTP/1.1\r\nnot any more"
         writer.close()
+
+
+async def test_a_guest_that_ends_its_half_of_a_tunnel_first() -> None:
+    """What the visitor still sends arrives whole, and as it was sent."""
+    given = bytes(range(256)) * 20_000
+    got: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(SWITCHED + b"only listening")
+        writer.write_eof()
+        got.set_result(await reader.read())
+
+    def talk(context: ssl.SSLContext, port: int) -> None:
+        # asyncio's own client takes the end of one half for the end of both
+        plain = socket.create_connection((LOOPBACK, port), timeout=DEADLINE)
+        with context.wrap_socket(plain, server_hostname=NAME) as visitor:
+            visitor.sendall(get("/", *UPGRADE) + given[:1000])
+            while visitor.recv(65536):
+                pass
+            visitor.sendall(given[1000:])
+
+    async with site(listen) as (here, port):
+        await asyncio.to_thread(talk, here.trusting, port)
+        assert await got == given
+
+
+async def test_updates_of_keys_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that carry nothing end the connection, and others are served meanwhile."""
+    monkeypatch.setattr(streams, "_MOST_IDLE_TALK", 4000)
+    async with site(hello) as (here, port):
+        client = await asyncio.create_subprocess_exec(
+            *("openssl", "s_client", "-connect", f"{LOOPBACK}:{port}", "-servername", NAME),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        assert client.stdin is not None
+        try:
+            with contextlib.suppress(ConnectionError):
+                while client.returncode is None:
+                    client.stdin.write(b"k\n")
+                    await client.stdin.drain()
+                    assert await ask(here, port, get("/", CLOSE)) == PAGE
+            assert await client.wait() is not None
+        finally:
+            if client.returncode is None:
+                client.kill()
+                await client.wait()
+
+
+async def test_a_few_bytes_that_are_many_chunks() -> None:
+    """They are read a few at a time, in a request and in an answer, and others have their turn in between."""
+    count = 2000
+    chunks = b"1\r\nx\r\n" * count
+    reader = Reader(get("/", "Transfer-Encoding: chunked").replace(b"GET", b"POST") + chunks)
+    assert reader.head() is not None
+    assert reader.piece() == (b"x" * 64, False)
+    request = h11.Request(method="GET", target="/", headers=[("Host", "h")])
+    exchange = Exchange(request, version=b"1.1")
+    exchange.body(b"", last=True)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    task = asyncio.create_task(others())
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
+    assert await exchange.answer(answer) == answer
+    task.cancel()
+    assert turns >= count // 64 - 2
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 100 + PAGE,
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 1000 + b"\r\n",
+    ],
+    ids=["interim answers", "headers"],
+)
+async def test_a_guest_that_says_too_much(head: bytes) -> None:
+    """It is cut off."""
+    exchange = Exchange(h11.Request(method="GET", target="/", headers=[("Host", "h")]), version=b"1.1")
+    exchange.body(b"", last=True)
+    with pytest.raises(h11.RemoteProtocolError, match="too many"):
+        await exchange.answer(head)
 
 
 async def test_an_upgrade_that_the_guest_declines() -> None:
