@@ -155,12 +155,12 @@ _log = get_logger(__name__)
 
 
 class IgnoredErrors:
-    """A `sys.unraisablehook`: errors that nobody can catch, such as those of a finalizer, as lines of the log.
+    """A `sys.unraisablehook`: errors that nobody can catch, such as a finalizer's, as lines of the log.
 
-    Python's own prints a traceback each time, also when clients cause the error, and the object at hand, which
-    may be what they sent: for a TLS hello whose server name is not ASCII it is that name. Here each type of
-    error is told once a minute at most, with its text alone and the number of those left out before; where it
-    happened is told at debug.
+    Python's own prints a traceback each time, also when clients cause the error, and the object at hand,
+    which may be what they sent: for a TLS hello whose server name is not ASCII it is that name. Here each
+    type of error is told once a minute at most, with the first one's text and the number of those that were
+    left out before; where it happened is told at debug.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

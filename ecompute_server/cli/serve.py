@@ -9,13 +9,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ecompute_server import assembly, logs
+from ecompute_server import assembly, logs, memory
 from ecompute_server.core.lifecycle import UP
 from ecompute_server.http.app import Api
 from ecompute_server.http.serving import (
     Server,
-    give_memory_back,
-    keep_memory_small,
     listen,
     raise_open_files_limit,
     serve_until_signal,
@@ -92,7 +90,7 @@ def serve(
     logs.set_up(chosen.log_level)
     sys.unraisablehook = logs.IgnoredErrors()
     raise_open_files_limit()
-    keep_memory_small()
+    memory.keep_small()
     assembly.prepare_process(chosen)
     return asyncio.run(_serve(chosen))
 
@@ -107,13 +105,17 @@ async def _serve(settings: Settings) -> int:
                 address, port = listener.getsockname()[:2]
                 host = f"[{address}]" if ":" in address else address
                 passwords.prepare()
-                give_memory_back()
+                memory.give_back_start()
                 server = Server(
                     Api(services),
                     started=lambda: print(f"ready http://{host}:{port}", flush=True),
                     trusted_proxies=settings.trusted_proxies,
                 )
-                await serve_until_signal(server, listener)
+                trimming = asyncio.create_task(memory.trim_now_and_then())
+                try:
+                    await serve_until_signal(server, listener)
+                finally:
+                    trimming.cancel()
                 left = sum(
                     record.life.status in UP and not record.life.deleted
                     for record in services.containers.all()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import gc
 import resource
 import signal
 import socket
@@ -21,7 +18,6 @@ PING_SECONDS = 30.0
 _MAX_HEADER_BYTES = 32 * 1024
 _MAX_MESSAGE_BYTES = 1024 * 1024
 _BACKLOG = 2048
-_M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1  # mallopt(3)
 
 
 class ListenError(Exception):
@@ -58,27 +54,6 @@ def raise_open_files_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def keep_memory_small() -> None:
-    """Let the C library keep one arena, since threads here allocate little, and give large pieces back at
-    once.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_ARENA_MAX, 1)
-        # set by hand, so that they do not grow with what was freed before
-        mallopt(_M_MMAP_THRESHOLD, 64 * 1024)
-        mallopt(_M_TRIM_THRESHOLD, 64 * 1024)
-
-
-def give_memory_back() -> None:
-    """Return to the system what starting took and serving does not need; some MB."""
-    gc.collect()
-    # what is there now stays: looking at it again and again would only take time
-    gc.freeze()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Server(uvicorn.Server):

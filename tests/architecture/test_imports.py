@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "ecompute": {"ecompute"},
     "ecompute_server.clock": set(),
     "ecompute_server.logs": set(),
+    "ecompute_server.memory": set(),
     "ecompute_server.core": {"ecompute.contract"},
     "ecompute_server.hypervisor.interface": {"ecompute.contract", "ecompute_server.core"},
     "ecompute_server.hypervisor.checks": {"ecompute.contract", "ecompute_server.hypervisor.interface"},

@@ -22,12 +22,12 @@ from pathlib import Path
 from attrs import frozen
 
 from ecompute.contract.catalog import HTTPS_PORT
+from ecompute_server import memory
 from ecompute_server.gateway.limits import Limits
 from ecompute_server.gateway.listeners import ListeningGateway
 from ecompute_server.gateway.tls.authority import Authority
 from ecompute_server.gateway.tls.certificates import MadeCertificates
 from ecompute_server.gateway.tls.contexts import CIPHERS, CURVE
-from ecompute_server.http.serving import give_memory_back, keep_memory_small
 
 LOOPBACK = "127.0.0.1"
 DOMAIN = "compute.localhost"
@@ -195,7 +195,7 @@ def _child(*arguments: str) -> Iterator[dict[str, int]]:
 
 async def lead(certificates: Path, http: int, echo: int, sink: int) -> None:
     """A gateway whose guests are the ports of this host; its memory is kept as `serve` keeps it."""
-    keep_memory_small()
+    memory.keep_small()
 
     async def connect(container_id: str, port: int) -> socket.socket:
         connection = socket.socket()
@@ -215,7 +215,7 @@ async def lead(certificates: Path, http: int, echo: int, sink: int) -> None:
     for ours, theirs in ((ports.http, http), (ports.echo, echo), (ports.sink, sink)):
         await gateway.publish("tcp", LOOPBACK, ours - offset, theirs)
     await gateway.publish(SITE, LOOPBACK, HTTPS_PORT, http)
-    give_memory_back()
+    memory.give_back_start()
     where = {"http": ports.http, "echo": ports.echo, "sink": ports.sink, "https": ports.https}
     print(json.dumps({"pid": os.getpid(), **where}), flush=True)
     await asyncio.Event().wait()

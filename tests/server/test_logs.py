@@ -232,6 +232,7 @@ def test_an_ignored_error_is_told_once_a_minute(capture: pytest.LogCaptureFixtur
 
 def test_an_ignored_error_without_a_text_is_told_too(capture: pytest.LogCaptureFixture) -> None:
     """And of a long one only the beginning."""
+    capture.set_level(logging.INFO, "ecompute_server")
     hook = logs.IgnoredErrors()
     hook(ignored(Unspeakable()))
     hook(ignored(None, MemoryError))
@@ -257,8 +258,9 @@ def test_where_an_ignored_error_happened_is_told_at_debug(set_up: Callable[..., 
     assert ("test_where_an_ignored_error" in line.get("exception", "")) == (level == "debug")
 
 
-HELLOS = """
+HELLOS = r"""
 import ssl, sys
+from pathlib import Path
 from ecompute_server.cli.serve import serve
 from ecompute_server.http.serving import ListenError
 
@@ -280,7 +282,7 @@ def greet():
     raise AssertionError("no error")
 
 try:
-    serve(state=sys.argv[1], hypervisor="simulated", port=int(sys.argv[2]))
+    serve(state=Path(sys.argv[1]), hypervisor="simulated", port=int(sys.argv[2]))
 except ListenError:
     for _ in range(3):
         greet()

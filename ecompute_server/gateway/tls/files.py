@@ -1,5 +1,5 @@
-"""Files of certificates and keys: made once, whole or not at all, for the server's user only; and read at once
-whatever lies there.
+"""Files of certificates and keys: made once, whole or not at all, for the server's user only; and read
+without waiting for anybody.
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ class OwnCertificate:
 
     Raises:
         CertificateError: a file is missing, no regular one, larger than 1 MiB or no PEM, the key is
-            encrypted, fits another certificate or can be read by everybody, or OpenSSL refuses the two. One that is not valid now or does not cover the
-            containers' names is used, and told in the log.
+            encrypted, fits another certificate or can be read by everybody, or OpenSSL refuses the two. One
+            that is not valid now or does not cover the containers' names is used, and told in the log.
     """
 
     def __init__(self, files: OwnFiles, domain: str, clock: Clock) -> None:

@@ -4,7 +4,7 @@
 
 Prints one line of JSON with the ports of two containers' plain and HTTPS listeners, the shared one, and the
 path of the root certificate. For each line that it gets it collects the cycles that the streams of its own
-guests leave, and says so. Ends with its standard input.
+guests leave, gives memory back as `serve` does now and then, and says so. Ends with its standard input.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import tempfile
 from pathlib import Path
 
 from ecompute.contract.catalog import HTTPS_PORT
+from ecompute_server import memory
 from ecompute_server.gateway.limits import Limits
 from ecompute_server.gateway.listeners import ListeningGateway, SharedListener
 from ecompute_server.gateway.tls.authority import Authority
 from ecompute_server.gateway.tls.certificates import MadeCertificates
-from ecompute_server.http.serving import keep_memory_small
 
 from .harness import DOMAIN, Fleet, echo, free_port
 
@@ -51,7 +51,7 @@ async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def main() -> None:
-    keep_memory_small()  # as `serve` does
+    memory.keep_small()  # as `serve` does
     fleet = Fleet()
     port, offset = free_port(), free_port() - HTTPS_PORT
     with tempfile.TemporaryDirectory() as keys:
@@ -75,6 +75,7 @@ async def main() -> None:
         print(json.dumps({**ports, "root": str(root)}), flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
             gc.collect()
+            memory.trim()
             print("collected", flush=True)
         await gateway.close()
         await fleet.close()

@@ -370,8 +370,8 @@ def test_a_replacement_that_is_half_there_is_waited_for(
             f"{own.files.key} holds no private key in PEM form.",
             f"{own.files.key} cannot be used: No such file or directory.",
         ]
-        told_reasons = [line.msg["reason"] for line in caplog.records if "reason" in line.msg]
-        assert told_reasons == reasons
+        lines: list[Any] = [record.msg for record in caplog.records]
+        assert [line["reason"] for line in lines if "reason" in line] == reasons
         assert told() == [*["own certificate not replaced"] * 3, "own certificate replaced"]
 
 
