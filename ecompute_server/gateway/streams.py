@@ -185,6 +185,13 @@ class TlsStream(Stream):
         """Whether the other side has ended its sending."""
         self._idle_talk = 0
         """Bytes since there was something for us among them."""
+        self._unsent = memoryview(b"")
+        """What the kernel did not take yet of what OpenSSL has written; kept here, so that who is cancelled
+        in the midst of sending leaves the rest to others."""
+        self._silent = False
+        """Whether we have ended our sending."""
+        self._refusal = ""
+        """What was wrong with what came last."""
 
     async def handshake(self) -> None:
         """Raises:
@@ -215,13 +222,12 @@ class TlsStream(Stream):
             if not self._came:
                 self._put(await super().receive(_CIPHERTEXT))
             self._came = False
-            try:
-                data = self._plaintext()
-            except ssl.SSLError:
-                await self._flush()  # the alert that says why
-                raise
-            if self._outgoing.pending:
-                await self._flush()  # an answer to an update of keys
+            if self._refusal:
+                raise ssl.SSLError(self._refusal)
+            data = self._plaintext()
+            # an answer to an update of keys, or an alert. Never waited for: the other side may not read
+            # before it has said all that it has to say
+            self._flush_at_once()
             if data:
                 self._idle_talk = 0
                 return data
@@ -246,6 +252,7 @@ class TlsStream(Stream):
         with contextlib.suppress(ssl.SSLError):
             self.tls.unwrap()
         await self._flush()
+        self._silent = True
         await super().end()
 
     def _put(self, ciphertext: bytes) -> None:
@@ -266,15 +273,40 @@ class TlsStream(Stream):
             self._over = True
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLEOFError:
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             self._over = True
+        except ssl.SSLError as error:
+            # what was good before it counts
+            self._refusal = str(error)
+            self._came = True
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _flush(self) -> None:
         # reader and writer both have something to say, and records must leave in their order
         async with self._turn:
-            while self._outgoing.pending:
-                await super().send(self._outgoing.read())
+            while not self._flush_some():
+                await self._writable()
+
+    def _flush_at_once(self) -> None:
+        if not self._turn.locked():
+            self._flush_some()
+        if self._outgoing.pending > _MOST_IDLE_TALK:
+            self.fail("The other side asks and does not listen.")
+
+    def _flush_some(self) -> bool:
+        """Whether the kernel took everything."""
+        while self._unsent or self._outgoing.pending:
+            if not self._unsent:
+                self._unsent = memoryview(self._outgoing.read())
+            if self._silent:
+                self._unsent = memoryview(b"")  # our half is closed, and OpenSSL still has answers
+                continue
+            sent = self._give(self._unsent)
+            if sent is None:
+                return False
+            self.moved += sent
+            self._unsent = self._unsent[sent:]
+        return True
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

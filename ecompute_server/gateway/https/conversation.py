@@ -46,6 +46,9 @@ class Conversation:
                 left = await self._request(Reader(left))
             await self._visitor.end()
             await self._linger()
+        except BaseException:
+            await self._leave(broken=True)
+            raise
         finally:
             watch.cancel()
             await self._leave()
@@ -73,6 +76,8 @@ class Conversation:
             await self._visitor.send(page(refused))
             return None
         if exchange.upgraded:
+            if not exchange.sent:
+                raise ConnectionResetError("The guest took up another protocol in the midst of the request.")
             await self._pass_through(reader.left)
             return None
         if not exchange.sent or not exchange.serves_on or not keeps_alive(request):
@@ -182,10 +187,10 @@ class Conversation:
             await guest.send(data)
         await guest.ended()
 
-    async def _leave(self) -> None:
+    async def _leave(self, *, broken: bool = False) -> None:
         guest, self._guest = self._guest, None
         if guest is not None:
-            await guest.leave()
+            await guest.leave(broken=broken)
 
     async def _linger(self) -> None:
         """Hear the visitor out for a moment: what is unread when a connection is closed makes the kernel

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import h11
 
 from ecompute_server.gateway.passage import OpenPassage, Passage, Unreachable
+from ecompute_server.gateway.sockets import reset
 from ecompute_server.gateway.streams import Stream
 from ecompute_server.logs import get_logger
 
@@ -83,14 +84,16 @@ class GuestSide:
         if self._failure:
             raise ConnectionResetError(self._failure)
 
-    async def leave(self) -> None:
-        """End the connection."""
+    async def leave(self, *, broken: bool = False) -> None:
+        """End the connection; a `broken` one so that the guest sees that something is missing."""
         self._task.cancel()
         try:
             await asyncio.wait({self._task})
         finally:  # a second cancellation may come right here
             del self._task  # a cancelled one holds its frames, and they hold this
             self.stream.detach()
+            if broken:
+                reset(self._passage.socket)
             await self._stack.aclose()
 
     async def _answers(self) -> None:

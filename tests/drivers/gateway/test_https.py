@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import socket
 import ssl
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -499,6 +500,84 @@ async def test_a_guest_that_ends_its_half_of_a_tunnel_first() -> None:
     async with site(listen) as (here, port):
         await asyncio.to_thread(talk, here.trusting, port)
         assert await got == given
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_last_words_in_a_tunnel_whose_other_half_has_ended(version: ssl.TLSVersion) -> None:
+    """They come with the visitor's own end, in one piece, and reach the guest."""
+    got: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(SWITCHED)
+        writer.write_eof()
+        got.set_result(await reader.read())
+
+    def talk(context: ssl.SSLContext, port: int) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_hostname=NAME)
+        with socket.create_connection((LOOPBACK, port), timeout=DEADLINE) as plain:
+
+            def until_done(step: Callable[[], object]) -> None:
+                while True:
+                    try:
+                        step()
+                        return
+                    except ssl.SSLWantReadError:
+                        plain.sendall(outgoing.read())
+                        incoming.write(plain.recv(65536))
+
+            until_done(tls.do_handshake)
+            tls.write(get("/", *UPGRADE))
+
+            def hear_out() -> None:
+                with contextlib.suppress(ssl.SSLZeroReturnError):
+                    while tls.read(65536):
+                        pass
+
+            until_done(hear_out)
+            tls.write(b"last words")
+            with contextlib.suppress(ssl.SSLError):
+                tls.unwrap()
+            plain.sendall(outgoing.read())
+
+    async with site(listen) as (here, port):
+        context = here.trusting
+        context.minimum_version = context.maximum_version = version
+        await asyncio.to_thread(talk, context, port)
+        assert await got == b"last words"
+
+
+async def test_a_tunnel_that_breaks_is_broken_for_the_guest() -> None:
+    """What comes before a wrong record arrives, and the guest sees no end in order."""
+    got = bytearray()
+    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(SWITCHED)
+        try:
+            while data := await reader.read(65536):
+                got.extend(data)
+            ended.set_result("in order")
+        except ConnectionError:
+            ended.set_result("broken")
+
+    def talk(context: ssl.SSLContext, port: int) -> None:
+        plain = socket.create_connection((LOOPBACK, port), timeout=DEADLINE)
+        with context.wrap_socket(plain, server_hostname=NAME) as visitor:
+            visitor.sendall(get("/", *UPGRADE) + b"good")
+            assert visitor.recv(65536).startswith(b"HTTP/1.1 101 ")
+            # a record that nobody has encrypted
+            os.write(visitor.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))
+            with contextlib.suppress(OSError):
+                while visitor.recv(65536):
+                    pass
+
+    async with site(listen) as (here, port):
+        await asyncio.to_thread(talk, here.trusting, port)
+        assert await ended == "broken"
+        assert bytes(got) == b"good"
 
 
 async def test_updates_of_keys_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
