@@ -43,6 +43,8 @@ class Stream:
         self._interrupted = False
         self._failure = ""
         self._unwaited = 0
+        self._drained = False
+        """Whether the last read left nothing, as far as one can know: to try at once would be in vain."""
         self.moved = 0
         """How many bytes were taken and given."""
 
@@ -57,10 +59,12 @@ class Stream:
             if self._interrupted:
                 self._interrupted = False
                 raise Interrupted
-            data = self._take(size)
+            data = None if self._drained else self._take(size)
+            self._drained = False
             if data is None:
                 await self._readable()
                 continue
+            self._drained = len(data) < size
             self.moved += len(data)
             self._unwaited += 1
             if self._unwaited >= _TURN:
