@@ -11,7 +11,7 @@ import contextlib
 import ctypes
 import gc
 
-TRIM_SECONDS = 60.0
+TRIM_SECONDS = 10.0
 _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1  # mallopt(3)
 
 
