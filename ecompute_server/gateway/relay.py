@@ -15,6 +15,7 @@ from collections.abc import Callable
 from ecompute_server.gateway.limits import CHUNK, Limits
 from ecompute_server.gateway.passage import OpenPassage
 from ecompute_server.gateway.sockets import is_broken
+from ecompute_server.gateway.watch import Watch
 
 
 class PassThrough:
@@ -33,37 +34,13 @@ class PassThrough:
         """
         async with open_passage() as passage:
             relay = Relay(visitor, passage.socket, self._scratch, passage.heard)
-            watch = _Watch(relay, self._limits)
+            watch = Watch(relay, self._limits)
             try:
                 await relay.ended
                 relay.judge()
             finally:
                 watch.stop()
                 relay.stop()
-
-
-class _Watch:
-    """Looks at a relay now and then, until `stop`."""
-
-    def __init__(self, relay: Relay, limits: Limits) -> None:
-        self._relay = relay
-        self._idle = limits.idle
-        self._pause = min(limits.look, limits.idle)
-        self._loop = asyncio.get_running_loop()
-        self._seen, self._since = 0, self._loop.time()
-        self._timer = self._loop.call_later(self._pause, self._look)
-
-    def stop(self) -> None:
-        self._timer.cancel()
-
-    def _look(self) -> None:
-        moved, now = self._relay.moved, self._loop.time()
-        if moved != self._seen:
-            self._seen, self._since = moved, now
-        elif now - self._since >= self._idle:
-            return self._relay.broken("Nothing moved for too long.")
-        self._relay.check()
-        self._timer = self._loop.call_later(self._pause, self._look)
 
 
 class Relay:

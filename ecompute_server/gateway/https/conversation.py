@@ -14,6 +14,7 @@ import h11
 from ecompute_server.gateway.limits import Limits
 from ecompute_server.gateway.passage import OpenPassage
 from ecompute_server.gateway.streams import Interrupted, Stream
+from ecompute_server.gateway.watch import Watch
 
 from .answers import late, page, unanswered
 from .exchange import Exchange
@@ -39,7 +40,7 @@ class Conversation:
             OSError: one side broke, or nothing moved for too long; the visitor must be reset, because what
                 it has of an answer is not the whole.
         """
-        watch = asyncio.get_running_loop().create_task(self._watch())
+        watch = Watch(self, self._limits)
         try:
             left: bytes | None = b""
             while left is not None:
@@ -50,7 +51,7 @@ class Conversation:
             await self._leave(broken=True)
             raise
         finally:
-            watch.cancel()
+            watch.stop()
             await self._leave()
 
     async def _request(self, reader: Reader) -> bytes | None:
@@ -201,17 +202,23 @@ class Conversation:
                 while await self._hear():
                     pass
 
-    async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        seen, since = -1, 0.0
-        while True:
-            streams = [self._visitor] if self._guest is None else [self._visitor, self._guest.stream]
-            moved = sum(stream.moved for stream in streams)
-            if moved != seen:
-                seen, since = moved, loop.time()
-            elif loop.time() - since >= self._limits.idle:
-                for stream in streams:
-                    stream.fail("Nothing moved for too long.")
-            await asyncio.sleep(min(self._limits.look, self._limits.idle))
-            for stream in streams:
-                stream.check()
+    # What a watch asks
+
+    @property
+    def moved(self) -> int:
+        """How many bytes were taken and given, by both sides."""
+        return sum(stream.moved for stream in self._streams)
+
+    def check(self) -> None:
+        """See a reset of which the loop tells nothing."""
+        for stream in self._streams:
+            stream.check()
+
+    def broken(self, sentence: str) -> None:
+        """Have `run` end with an error that says so."""
+        for stream in self._streams:
+            stream.fail(sentence)
+
+    @property
+    def _streams(self) -> list[Stream]:
+        return [self._visitor] if self._guest is None else [self._visitor, self._guest.stream]

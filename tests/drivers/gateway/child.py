@@ -19,11 +19,9 @@ from pathlib import Path
 from ecompute.contract.catalog import HTTPS_PORT
 from ecompute_server import memory
 from ecompute_server.gateway.limits import Limits
-from ecompute_server.gateway.listeners import ListeningGateway, SharedListener
 from ecompute_server.gateway.tls.authority import Authority
-from ecompute_server.gateway.tls.certificates import MadeCertificates
 
-from .harness import DOMAIN, Fleet, echo, free_port
+from .harness import DOMAIN, Fleet, echo, free_port, new_gateway
 
 ADDRESSES = {"one": "127.77.250.21", "two": "127.77.250.22"}
 LIMITS = Limits(handshake=2.0, head=2.0, keep_alive=2.0, farewell=0.5, look=0.5)
@@ -55,14 +53,7 @@ async def main() -> None:
     fleet = Fleet()
     port, offset = free_port(), free_port() - HTTPS_PORT
     with tempfile.TemporaryDirectory() as keys:
-        gateway = ListeningGateway(
-            fleet.connect,
-            certificates=MadeCertificates(Path(keys), DOMAIN),
-            domain=DOMAIN,
-            port_offset=offset,
-            shared=SharedListener("127.0.0.1", 0, required=True),
-            limits=LIMITS,
-        )
+        gateway = new_gateway(fleet, Path(keys), offset, LIMITS)
         await gateway.open()
         for name, address in ADDRESSES.items():
             await fleet.serve(name, 7, echo)

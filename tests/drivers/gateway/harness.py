@@ -129,20 +129,27 @@ class Place:
         return ssl.create_default_context(cadata=root)
 
 
+def new_gateway(
+    fleet: Fleet, keys: Path, port_offset: int = 0, limits: Limits | None = None
+) -> ListeningGateway:
+    """A gateway before a fleet, not open yet; its authority lies in `keys`."""
+    return ListeningGateway(
+        fleet.connect,
+        certificates=MadeCertificates(keys, DOMAIN),
+        domain=DOMAIN,
+        port_offset=port_offset,
+        shared=SharedListener(LOOPBACK, 0, required=True),
+        limits=limits,
+    )
+
+
 @asynccontextmanager
 async def place(limits: Limits | None = None, *, port_offset: int = 0) -> AsyncIterator[Place]:
     """Closed at the end, when no task and no socket of the gateway may be left."""
     before = asyncio.all_tasks()
     fleet = Fleet()
     with tempfile.TemporaryDirectory() as keys:
-        gateway = ListeningGateway(
-            fleet.connect,
-            certificates=MadeCertificates(Path(keys), DOMAIN),
-            domain=DOMAIN,
-            port_offset=port_offset,
-            shared=SharedListener(LOOPBACK, 0, required=True),
-            limits=limits,
-        )
+        gateway = new_gateway(fleet, Path(keys), port_offset, limits)
         async with asyncio.timeout(DEADLINE):
             try:
                 await gateway.open()
