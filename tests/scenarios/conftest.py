@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ecompute_server.testing import RunningServer, running_server
 from examples.first_light import Person
 
 BOOT_SECONDS = 120.0
+KINDS = ("nano", "tiny")
 PATIENCE = 30.0
 
 
@@ -40,9 +42,32 @@ def machines() -> Iterator[RunningServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def client(machines: RunningServer) -> Iterator[ecompute.Client]:
+    """A client of that server."""
+    with machines.client() as made:
+        yield made
+
+
 @pytest.fixture(scope="session")
 def person(tmp_path_factory: pytest.TempPathFactory) -> Person:
     return Person(tmp_path_factory.mktemp("keys"))
+
+
+@contextmanager
+def both_kinds(
+    client: ecompute.Client, key_id: int, **options: Any
+) -> Iterator[dict[str, ecompute.Container]]:
+    """A running machine of each architecture, by its kind; deleted in the end."""
+    made = [client.containers.create(kind, [key_id], instance_type=kind, **options) for kind in KINDS]
+    yield {one.name: client.containers.wait(one.id, "running", timeout=BOOT_SECONDS) for one in made}
+    for one in made:
+        client.containers.delete(one.id)
+
+
+def ask(client: ecompute.Client, box: ecompute.Container, command: str) -> str:
+    """What a command prints that must succeed."""
+    return client.run(box.id, command, check=True).text.strip()
 
 
 def in_terminal(client: ecompute.Client, box: ecompute.Container, line: str) -> str:

@@ -9,18 +9,11 @@ import pytest
 
 import ecompute
 from ecompute_server.gateway.ports import can_bind_low_ports
-from ecompute_server.testing import RunningServer
 from examples.first_light import Person
 
 from .conftest import BOOT_SECONDS, PATIENCE, until
 
 PUBLISH = "mkdir -p /root/www && echo page of $(hostname) > /root/www/index.html && httpd -h /root/www -p "
-
-
-@pytest.fixture(scope="module")
-def client(machines: RunningServer) -> Iterator[ecompute.Client]:
-    with machines.client() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

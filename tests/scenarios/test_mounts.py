@@ -8,12 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 import ecompute
-from ecompute_server.testing import RunningServer
 from examples.first_light import Person
 
-from .conftest import BOOT_SECONDS, in_terminal
+from .conftest import BOOT_SECONDS, KINDS, ask, both_kinds, in_terminal
 
-KINDS = ("nano", "tiny")
 KEPT = "/srv/kept"
 SSH = "/root/.ssh"
 ODD = (
@@ -50,34 +48,13 @@ LIST = (
 
 
 @pytest.fixture(scope="module")
-def client(machines: RunningServer) -> Iterator[ecompute.Client]:
-    with machines.client() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def boxes(client: ecompute.Client, person: Person) -> Iterator[dict[str, ecompute.Container]]:
     """A machine of each architecture with two persistent paths."""
     key = client.ssh_keys.add("laptop", person.public_key("ed25519")).id
-    made = [
-        client.containers.create(
-            kind,
-            [key],
-            instance_type=kind,
-            memory_mb=192,
-            storage_gb=1,
-            ssh_enabled=True,
-            mount_paths=[KEPT, "/root"],
-        )
-        for kind in KINDS
-    ]
-    yield {one.name: client.containers.wait(one.id, "running", timeout=BOOT_SECONDS) for one in made}
-    for one in made:
-        client.containers.delete(one.id)
-
-
-def ask(client: ecompute.Client, box: ecompute.Container, command: str) -> str:
-    return client.run(box.id, command, check=True).text.strip()
+    with both_kinds(
+        client, key, memory_mb=192, storage_gb=1, ssh_enabled=True, mount_paths=[KEPT, "/root"]
+    ) as running:
+        yield running
 
 
 def mount(client: ecompute.Client, box: ecompute.Container, *paths: str) -> None:

@@ -17,28 +17,15 @@ from ecompute_server.testing import RunningServer
 from examples.first_light import Person
 from tests.server.http.wire import EXEC, TERMINAL, Wire
 
-from .conftest import BOOT_SECONDS, PATIENCE, until
-
-KINDS = ("nano", "tiny")
-
-
-@pytest.fixture(scope="module")
-def client(machines: RunningServer) -> Iterator[ecompute.Client]:
-    with machines.client() as made:
-        yield made
+from .conftest import KINDS, PATIENCE, both_kinds, until
 
 
 @pytest.fixture(scope="module")
 def boxes(client: ecompute.Client, person: Person) -> Iterator[dict[str, ecompute.Container]]:
     """A machine of each architecture that SSH reaches from outside."""
     key = client.ssh_keys.add("laptop", person.public_key("ed25519")).id
-    made = [
-        client.containers.create(kind, [key], instance_type=kind, memory_mb=192, ssh_enabled=True)
-        for kind in KINDS
-    ]
-    yield {one.name: client.containers.wait(one.id, "running", timeout=BOOT_SECONDS) for one in made}
-    for one in made:
-        client.containers.delete(one.id)
+    with both_kinds(client, key, memory_mb=192, ssh_enabled=True) as running:
+        yield running
 
 
 @pytest.fixture(params=KINDS)

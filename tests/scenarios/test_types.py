@@ -14,9 +14,8 @@ from ecompute_server.hypervisor.libvirt.host import cpu_quota_fault
 from ecompute_server.testing import RunningServer
 from examples.first_light import Person, machine_processes
 
-from .conftest import BOOT_SECONDS, in_terminal, until
+from .conftest import BOOT_SECONDS, KINDS, ask, both_kinds, in_terminal, until
 
-KINDS = ("nano", "tiny")
 LARGER = {"mini": ("aarch64", 2), "small": ("x86_64", 2), "medium": ("x86_64", 4)}
 MEMORY_MB = 192
 LARGER_MEMORY_MB = 320
@@ -27,12 +26,6 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def client(machines: RunningServer) -> Iterator[ecompute.Client]:
-    with machines.client() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def key(client: ecompute.Client, person: Person) -> int:
     return client.ssh_keys.add("laptop", person.public_key("ed25519")).id
 
@@ -40,19 +33,8 @@ def key(client: ecompute.Client, person: Person) -> int:
 @pytest.fixture(scope="module")
 def boxes(client: ecompute.Client, key: int) -> Iterator[dict[str, ecompute.Container]]:
     """A machine of each architecture with the smallest volume, for all tests of this module."""
-    made = [
-        client.containers.create(
-            kind, [key], instance_type=kind, memory_mb=MEMORY_MB, storage_gb=1, ssh_enabled=True
-        )
-        for kind in KINDS
-    ]
-    yield {one.name: client.containers.wait(one.id, "running", timeout=BOOT_SECONDS) for one in made}
-    for one in made:
-        client.containers.delete(one.id)
-
-
-def ask(client: ecompute.Client, box: ecompute.Container, command: str) -> str:
-    return client.run(box.id, command, check=True).text.strip()
+    with both_kinds(client, key, memory_mb=MEMORY_MB, storage_gb=1, ssh_enabled=True) as running:
+        yield running
 
 
 def answers(client: ecompute.Client, box: ecompute.Container) -> None:
