@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench audit format reference
+.PHONY: help setup demo test check bench audit format reference notebooks
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,9 @@ check: setup ## format, lint, types, architecture
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/architecture
 
-bench: setup ## how fast, as ratios in the same run: the server's answers, its feed, containers against plain QEMU, the gateway against nginx
+bench: setup ## how fast, as ratios in the same run: the client, the server, containers against plain QEMU, the gateway against nginx
+	$(PYTHON) tests/bench/client.py
+	$(PYTHON) tests/bench/throughput.py
 	$(PYTHON) tests/bench/requests.py
 	$(PYTHON) tests/bench/feed.py
 	$(PYTHON) tests/bench/first_light.py
@@ -35,6 +37,9 @@ audit: setup ## testssl.sh on the gateway, ssh-audit on guests
 format: setup ## rewrite the code in the house format
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
+
+notebooks: setup ## run the example notebooks and store what they show
+	$(PYTHON) -m tests.examples.execute
 
 reference: setup ## write docs/reference from the contract
 	$(PYTHON) -m ecompute.contract.description.markdown docs/reference

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import contract as contract
+    from .async_bound import AsyncContainer
     from .async_client import AsyncClient, login_async
     from .async_events import AsyncEvents
     from .async_temporary import AsyncTemporary
     from .async_terminal import AsyncTerminal
     from .async_watch import AsyncWatch
+    from .bound import Container
     from .client import Client, login
     from .contract.problems import Fault
-    from .contract.resources import Container, IngressRule, Mounts, Session, SSHAccess, SSHKey, Token
-    from .contract.scopes import Grants, Scope
+    from .contract.resources import IngressRule, Mounts, Session, SSHAccess, SSHKey, Token
+    from .contract.scopes import Action, Grants, Scope, ScopeError
     from .errors import (
         APIError,
         Closed,
@@ -47,15 +49,38 @@ if TYPE_CHECKING:
         Unsupported,
     )
     from .events import Events
+    from .exchange import HTTPAnswer, HTTPRequest
+    from .listing import Listing
+    from .observing import Stats
+    from .protocol.archive import Progress
     from .protocol.feed import Deleted, Event, Snapshot, StatusChanged
+    from .protocol.observing import Hooks, ReconnectPlanned, RequestSent, ResponseReceived, RetryPlanned
+    from .protocol.policy import Retries
+    from .recording import Recorder, recorded_grants
     from .settings import VERSION as __version__
     from .temporary import Temporary
     from .terminal import Terminal
     from .watch import Watch
+else:
+    # type checkers see the names above, and no others
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "contract":
+            # the table is part of the package's face: ecompute.contract.endpoints.ENDPOINTS
+            import_module(".contract.endpoints", __name__)
+            return import_module(".contract", __name__)
+        module = import_module(f".{_HOME_OF.get(name, 'errors')}", __name__)
+        value = module.VERSION if name == "__version__" else getattr(module, name)
+        globals()[name] = value
+        return value
+
 
 __all__ = [
     "APIError",
+    "Action",
     "AsyncClient",
+    "AsyncContainer",
     "AsyncEvents",
     "AsyncTemporary",
     "AsyncTerminal",
@@ -76,24 +101,37 @@ __all__ = [
     "Fault",
     "Forbidden",
     "Grants",
+    "HTTPAnswer",
+    "HTTPRequest",
+    "Hooks",
     "IngressRule",
     "InternalError",
     "InvalidAnswer",
     "InvalidArgument",
     "InvalidRequest",
     "LimitReached",
+    "Listing",
     "MethodNotAllowed",
     "Mounts",
     "Needed",
     "NotFound",
     "NotRunning",
     "OutcomeUnknown",
+    "Progress",
     "RateLimited",
+    "ReconnectPlanned",
+    "Recorder",
+    "RequestSent",
+    "ResponseReceived",
+    "Retries",
+    "RetryPlanned",
     "SSHAccess",
     "SSHKey",
     "Scope",
+    "ScopeError",
     "Session",
     "Snapshot",
+    "Stats",
     "StatusChanged",
     "Temporary",
     "Terminal",
@@ -107,18 +145,20 @@ __all__ = [
     "contract",
     "login",
     "login_async",
+    "recorded_grants",
 ]
 
 _HOMES = {
+    "async_bound": ("AsyncContainer",),
     "async_client": ("AsyncClient", "login_async"),
     "async_events": ("AsyncEvents",),
     "async_temporary": ("AsyncTemporary",),
     "async_terminal": ("AsyncTerminal",),
     "async_watch": ("AsyncWatch",),
+    "bound": ("Container",),
     "client": ("Client", "login"),
     "contract.problems": ("Fault",),
     "contract.resources": (
-        "Container",
         "IngressRule",
         "Mounts",
         "SSHAccess",
@@ -126,28 +166,28 @@ _HOMES = {
         "Session",
         "Token",
     ),
-    "contract.scopes": ("Grants", "Scope"),
+    "contract.scopes": ("Action", "Grants", "Scope", "ScopeError"),
     "events": ("Events",),
+    "exchange": ("HTTPAnswer", "HTTPRequest"),
+    "listing": ("Listing",),
+    "observing": ("Stats",),
+    "protocol.archive": ("Progress",),
     "protocol.feed": ("Deleted", "Event", "Snapshot", "StatusChanged"),
+    "protocol.observing": (
+        "Hooks",
+        "ReconnectPlanned",
+        "RequestSent",
+        "ResponseReceived",
+        "RetryPlanned",
+    ),
+    "protocol.policy": ("Retries",),
+    "recording": ("Recorder", "recorded_grants"),
     "settings": ("__version__",),
     "temporary": ("Temporary",),
     "terminal": ("Terminal",),
     "watch": ("Watch",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "contract":
-        # the table is part of the package's face: ecompute.contract.endpoints.ENDPOINTS
-        import_module(".contract.endpoints", __name__)
-        return import_module(".contract", __name__)
-    module = import_module(f".{_HOME_OF.get(name, 'errors')}", __name__)
-    value = module.VERSION if name == "__version__" else getattr(module, name)
-    globals()[name] = value
-    return value
 
 
 def __dir__() -> list[str]:

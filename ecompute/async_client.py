@@ -5,15 +5,17 @@ What an operation does is written once, in `protocol`; here it only meets the tr
 
 from __future__ import annotations
 
-import random
 import secrets
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import partial
+from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Self, TypeVar
 
+from attrs import evolve
+
+from .async_bound import AsyncContainer, bind
 from .async_operations import (
     AsyncContainers,
     AsyncIngress,
@@ -22,13 +24,25 @@ from .async_operations import (
     AsyncSSHSwitch,
     AsyncTokens,
 )
-from .contract import endpoints, requests
+from .channels import Channels
 from .contract.catalog import TERMINAL_COLS, TERMINAL_ROWS, Status
-from .contract.endpoint import Endpoint
-from .contract.resources import Container, Session
-from .errors import CommandResult, InvalidArgument
-from .protocol import execution, flows, temporary, waiting, wire
-from .settings import CALL_TIMEOUT, CONNECT_TIMEOUT, WAIT_TIMEOUT, checked_timeout, resolve
+from .contract.resources import Container as AnyContainer
+from .contract.resources import Session, SSHKey
+from .errors import (
+    CommandResult,
+    ContainerFailed,
+    DeadlineExceeded,
+    Error,
+    InvalidArgument,
+    OutcomeUnknown,
+)
+from .files import public_key_text
+from .late import endpoints, execution, flows, requests, temporary, waiting, wire
+from .listing import Listing
+from .observing import Listener, Stats, span
+from .protocol.ids import KeyRef, Ref, id_of
+from .settings import WAIT_TIMEOUT, Given, Settings, changed, checked_timeout, hidden, resolve
+from .surroundings import context, key_for
 
 if TYPE_CHECKING:
     # the HTTP library is loaded with the first client
@@ -36,8 +50,18 @@ if TYPE_CHECKING:
     from .async_events import AsyncEvents
     from .async_temporary import AsyncTemporary
     from .async_terminal import AsyncTerminal
+    from .async_transport import AsyncTransport
+    from .async_waiters import AsyncHub
     from .async_watch import AsyncWatch
-    from .transport import AsyncCustomTransport, Verify
+    from .contract.endpoint import Endpoint
+    from .credentials import TokenSource
+    from .custom import AsyncCustomTransport
+    from .protocol.archive import Progress
+    from .protocol.context import Context
+    from .protocol.inputs import AsyncInput
+    from .protocol.observing import Hooks
+    from .protocol.policy import Retries
+    from .settings import Cert, Verify
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -46,14 +70,20 @@ Response = TypeVar("Response")
 class AsyncClient:
     """A connection to one server with one credential; tasks of one event loop may share it.
 
-    `token` and `base_url` come from `ECOMPUTE_TOKEN` and `ECOMPUTE_URL` when not given. `timeout` is the
-    total time of one call in seconds, retries included, for calls that say nothing else; `connect_timeout`
-    bounds each attempt to reach the server. `verify` is True, a file of certificate authorities, an
-    `ssl.SSLContext` (also for client certificates) or False; `proxy` is a URL, else the environment's;
-    `transport` replaces the way to the network (an `httpx.AsyncBaseTransport`).
+    What is not given comes from the environment (`ECOMPUTE_TOKEN`, `ECOMPUTE_URL`, …) or from a profile in
+    `~/.config/ecompute/config.toml`: the one named by `profile`, which then wins over the environment, or the
+    default one. `token` may be a function that gives one; it is asked again when a token is refused.
+
+    `timeout` is the total time of one call in seconds (30), retries included, for calls that say nothing
+    else; `connect_timeout` (10) bounds each attempt to reach the server, `read_timeout` and `write_timeout`
+    each wait for the next bytes. `verify` is True, a file of certificate authorities, an `ssl.SSLContext` or
+    False; `cert` is a client certificate: a file with its key, or a pair of files; `proxy` is a URL, else the
+    environment's; `transport` replaces the way to the network (an `httpx.AsyncBaseTransport`); `hooks` are
+    functions that are told of each attempt, `retries` how often and how fast there is another.
 
     Reads, and calls that may happen twice without harm, are repeated on connection faults and on 429, 502,
-    503 and 504, with growing pauses; creating is never repeated blindly. Redirects are not followed.
+    503 and 504, with growing pauses. Creating is repeated only under an idempotency key that the server
+    honours, so that it happens once. Redirects are not followed.
 
     Most operations are in groups, which are attributes:
 
@@ -83,27 +113,101 @@ class AsyncClient:
 
     def __init__(
         self,
-        token: str | None = None,
+        token: str | TokenSource | None = None,
         base_url: str | None = None,
         *,
-        timeout: float = CALL_TIMEOUT,
-        connect_timeout: float = CONNECT_TIMEOUT,
+        profile: str | None = None,
+        timeout: float | None = None,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+        write_timeout: float | None = None,
         verify: Verify = True,
+        cert: Cert | None = None,
         proxy: str | None = None,
         transport: AsyncCustomTransport | None = None,
+        retries: Retries | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
-        from .transport import AsyncTransport
+        secret = hidden(token)
+        given = Given(
+            token=secret,
+            base_url=base_url,
+            profile=profile,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            write_timeout=write_timeout,
+            verify=verify,
+            cert=cert,
+            proxy=proxy,
+        )
+        del token, proxy  # a traceback may show them
+        settings = resolve(given)
+        from .async_transport import AsyncTransport
 
-        self._settings = resolve(token, base_url, timeout=timeout, connect_timeout=connect_timeout)
-        self._transport = AsyncTransport(self._settings, verify=verify, proxy=proxy, transport=transport)
-        self._timing = flows.Timing(time.monotonic, random.random)
-        self._channels: WeakSet[AsyncEvents | AsyncWatch | AsyncTerminal | AsyncCommand] = WeakSet()
+        way = AsyncTransport.open(settings, transport)
+        listener = Listener(hooks)
+        surroundings = context(settings.base_url, listener, retries, AsyncContainer)
+        self._set_up(settings, way, listener, surroundings, Channels())
+
+    def _set_up(
+        self,
+        settings: Settings,
+        transport: AsyncTransport,
+        listener: Listener,
+        context: Context,
+        channels: Channels[AsyncEvents | AsyncWatch | AsyncTerminal | AsyncCommand],
+    ) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._listener = listener
+        self._context = context
+        self._waiters: AsyncHub | None = None
+        self._bind = bind(self)
+        self._user: str | None = None
+        self._channels = channels
         self.containers = AsyncContainers(self)
         self.ssh_keys = AsyncSSHKeys(self)
         self.ssh_access = AsyncSSHSwitch(self)
         self.ingress = AsyncIngress(self)
         self.mounts = AsyncMountPaths(self)
         self.tokens = AsyncTokens(self)
+
+    def with_options(
+        self,
+        *,
+        token: str | TokenSource | None = None,
+        timeout: float | None = None,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+        write_timeout: float | None = None,
+        retries: Retries | None = None,
+        hooks: Hooks | None = None,
+    ) -> Self:
+        """A client of the same server over the same connections, with other settings; what is not given is as
+        it is here. It counts its own `stats`.
+
+        Closing it closes what it has opened, such as feeds and terminals; closing this one closes both.
+
+        Raises:
+            InvalidArgument: a setting is malformed.
+        """
+        secret = hidden(token)
+        del token  # a traceback may show it
+        settings = changed(
+            self._settings,
+            token=secret,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            write_timeout=write_timeout,
+        )
+        listener = self._listener.with_hooks(hooks)
+        surroundings = evolve(self._context, observer=listener, retries=retries or self._context.retries)
+        derived = copy(self)
+        way = self._transport.derive(settings)
+        derived._set_up(settings, way, listener, surroundings, Channels(self._channels))
+        return derived
 
     async def session(self, *, timeout: float | None = None) -> Session:
         """Who the token belongs to; its `token` is None."""
@@ -117,6 +221,27 @@ class AsyncClient:
         """
         await self._call(endpoints.LOG_OUT, requests.LogOut(), timeout)
 
+    async def resolve(
+        self, unknown: OutcomeUnknown, *, timeout: float | None = None
+    ) -> AsyncContainer | SSHKey:
+        """Settle a create whose outcome is unknown: repeat it under its key, within 24 hours, and give what
+        it made, as the create itself would have. Several calls give the same.
+
+        Raises:
+            InvalidArgument: it has no key, is too old, or was sent to another server.
+            Unsupported: the server does not honour idempotency keys.
+            OutcomeUnknown: its outcome still cannot be had; try again later.
+            APIError: a refusal, which means that nothing was made.
+        """
+        flow = flows.resolve(unknown, self._within(timeout), self._context)
+        made: AnyContainer | SSHKey = await flows.adrive(flow, self._transport.perform)
+        return self._bind(made) if isinstance(made, AnyContainer) else made
+
+    @property
+    def stats(self) -> Stats:
+        """What this client has done so far, in numbers."""
+        return self._listener.stats
+
     def events(self, *, timeout: float | None = None) -> AsyncEvents:
         """What happens to the containers, as a context manager that yields events.
 
@@ -126,7 +251,11 @@ class AsyncClient:
             Forbidden: the token lacks `read` on all containers of its user.
             APIError, ConnectError, DeadlineExceeded, InvalidAnswer: as for every call.
         """
-        return self._feed("events", self._within(timeout))
+        from .async_events import AsyncEvents
+
+        events = AsyncEvents(self._transport, self._context, self._within(timeout), self._bind)
+        self._channels.add(events)
+        return events
 
     def watch(self, *, timeout: float | None = None) -> AsyncWatch:
         """A live view of all containers, as a context manager that gives a mapping of id to container.
@@ -139,7 +268,7 @@ class AsyncClient:
         """
         from .async_watch import AsyncWatch
 
-        watch = AsyncWatch(self._transport, self._timing, self._within(timeout))
+        watch = AsyncWatch(self._transport, self._context, self._within(timeout), self._bind)
         self._channels.add(watch)
         return watch
 
@@ -152,16 +281,16 @@ class AsyncClient:
         storage_gb: int | None = None,
         ssh_enabled: bool | None = None,
         mount_paths: Sequence[str] | None = None,
-        ssh_key_ids: Sequence[int] | None = None,
-        public_key: str | None = None,
+        ssh_key_ids: KeyRef | Iterable[KeyRef] | None = None,
+        public_key: str | PathLike[str] | None = None,
         timeout: float = WAIT_TIMEOUT,
     ) -> AsyncTemporary:
         """A running container for the length of a block, as a context manager that gives the `Container`.
 
         A key is registered for it, and both are deleted at the end, whatever happens. `public_key` is that
-        key; without it one is made up with which nobody can log in, so that only terminals and commands reach
-        the container. `ssh_key_ids` names registered keys instead; these stay. `name` is a random one unless
-        given, `timeout` the time to boot, the rest as for `containers.create`.
+        key, or the `Path` of its file; without it one is made up with which nobody can log in, so that only
+        terminals and commands reach the container. `ssh_key_ids` names registered keys instead; these stay.
+        `name` is a random one unless given, `timeout` the time to boot, the rest as for `containers.create`.
 
         Raises:
             InvalidArgument: at once, for arguments of the wrong type, or both kinds of key.
@@ -176,7 +305,7 @@ class AsyncClient:
         unique = f"temporary-{secrets.token_hex(4)}"
         request = requests.CreateContainer(
             name=unique if name is None else name,
-            ssh_key_ids=() if ssh_key_ids is None else wire.listed(ssh_key_ids),
+            ssh_key_ids=() if ssh_key_ids is None else wire.key_ids(ssh_key_ids),
             instance_type=instance_type,
             memory_mb=memory_mb,
             storage_gb=storage_gb,
@@ -184,7 +313,8 @@ class AsyncClient:
             mount_paths=wire.listed(mount_paths),
         )
         secret = secrets.token_bytes(32)
-        state = temporary.Temporary(request, public_key, unique=unique, secret=secret, timing=self._timing)
+        line = None if public_key is None else public_key_text(public_key)
+        state = temporary.Temporary(request, line, unique=unique, secret=secret, context=self._context)
         wait = partial(
             self._wait, status=Status.RUNNING, timeout=checked_timeout(timeout), caller=temporary.CALLER
         )
@@ -192,7 +322,7 @@ class AsyncClient:
 
     def terminal(
         self,
-        id: str,
+        id: Ref,
         *,
         rows: int = TERMINAL_ROWS,
         cols: int = TERMINAL_COLS,
@@ -208,23 +338,35 @@ class AsyncClient:
         """
         from .async_terminal import AsyncTerminal
 
-        terminal = AsyncTerminal(self._transport, self._timing, self._within(timeout), id, rows, cols)
+        terminal = AsyncTerminal(self._transport, self._context, self._within(timeout), id_of(id), rows, cols)
         self._channels.add(terminal)
         return terminal
 
     async def run(
         self,
-        id: str,
-        command: str,
+        id: Ref,
+        command: str | Sequence[str],
         *,
-        input: bytes | str | None = None,
+        input: AsyncInput | None = None,
+        on_output: Callable[[bytes], object] | None = None,
+        on_error: Callable[[bytes], object] | None = None,
         timeout: float | None = None,
         check: bool = False,
     ) -> CommandResult:
-        """Run a shell line in a running container, as root and without a terminal, and wait for its end.
+        """Run a shell line in a running container, as root and without a terminal, and wait for its end. A
+        list of words is made into one line, each word quoted.
 
-        `input` is its standard input, a text in UTF-8. What it prints is kept in memory, all of it. `timeout`
-        is for everything (None: as long as it takes); a command whose time is over gets a hang-up.
+        `input` is its standard input: bytes, a text in UTF-8, a file opened for bytes, or an iterable of
+        bytes, which is asked for more when there is room for it (of the async client also an async file or
+        iterable). While one of the sync client has nothing yet, output waits as well.
+
+        What the command prints is kept in memory, all of it, unless `on_output` or `on_error` takes it: these
+        get the bytes of their stream as they come, in the caller's thread or task, and that stream of the
+        result stays empty. A slow one makes the command wait; what one raises ends the command by a hang-up
+        and is raised here. With the async client they may be coroutine functions.
+
+        `timeout` is for everything (None: as long as it takes); a command whose time is over gets a hang-up.
+        So does one whose caller is interrupted or cancelled.
 
         Raises:
             NotFound, NotRunning: as every other refusal; nothing was run.
@@ -235,17 +377,107 @@ class AsyncClient:
                 the command.
             InvalidArgument, InvalidAnswer: as for every call.
         """
+        result = await self._run(
+            id_of(id), command, timeout, input=input, on_output=on_output, on_error=on_error
+        )
+        return execution.checked(id_of(id), result) if check else result
+
+    async def copy_to(
+        self,
+        id: Ref,
+        source: str | PathLike[str],
+        target: str | PathLike[str],
+        *,
+        progress: Callable[[Progress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Copy a file or folder of this machine into a running container, by `tar` there.
+
+        When `target` is a folder there, `source` comes to lie in it under its own name, as it does when
+        `target` ends with `/`, which must be a folder then. Else it becomes `target`, in a folder that must
+        be there. A folder that is there already keeps what else is in it; files and links are replaced. A
+        source that ends with `/.` stands for what is in that folder. Relative targets begin at root's home.
+
+        Modes (without set-id bits), times of files and links are kept; everything belongs to root. A link
+        given as `source` is followed, one below it is copied as it is. `progress` is told after each piece,
+        in the caller's thread or task. A copy that fails may leave what it had copied until then, the last
+        file of it incomplete.
+
+        Raises:
+            InvalidArgument: `source` is not there, or cannot be read; nothing was sent.
+            CommandFailed: the target's folder is not there, or `tar` failed, such as on a full disk; the
+                message has its words.
+            Unsupported: the container has no `tar`, or what lies in the source is neither file, folder nor
+                link: then all else is copied.
+            Error: a file of the source could not be read, or changed meanwhile.
+            NotFound, NotRunning, DeadlineExceeded, ConnectError, InvalidAnswer: as for `run`.
+        """
+        from .async_copying import AsyncCopying
+
+        copying = AsyncCopying(self._run, id_of(id), progress, timeout, self._context.now)
+        await copying.copy_to(source, target)
+
+    async def copy_from(
+        self,
+        id: Ref,
+        source: str | PathLike[str],
+        target: str | PathLike[str],
+        *,
+        progress: Callable[[Progress], object] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Copy a file or folder of a running container to this machine, by `tar` there.
+
+        When `target` is a folder here, `source` comes to lie in it under its own name, as it does when
+        `target` ends with `/`, which must be a folder then. Else it becomes `target`, in a folder that must
+        be there. A folder that is there already keeps what else is in it; files and links are replaced. A
+        source that ends with `/.` stands for what is in that folder. Relative sources begin at root's home.
+
+        The container is not trusted: nothing is written outside of the target, nor through a link that lies
+        in it. Links that lead out of what is copied are left out, as are devices, pipes and sockets. Modes
+        are kept as far as the umask lets them, without set-id bits, as are times and links; everything
+        belongs to the caller, who can write in every folder. A link given as `source` is followed. A file has
+        its name only when all of it is there. `progress` is told after each piece, in the caller's thread or
+        task.
+
+        Raises:
+            InvalidArgument: the target's folder is not there; nothing was sent.
+            CommandFailed: there is no such source, or `tar` failed; the message has its words.
+            Unsupported: the container has no `tar`, or something was left out: then all else is copied.
+            InvalidAnswer: the container sent what `tar` does not, such as names that lead elsewhere.
+            Error: a file could not be written, such as on a full disk.
+            NotFound, NotRunning, DeadlineExceeded, ConnectError: as for `run`.
+        """
+        from .async_copying import AsyncCopying
+
+        copying = AsyncCopying(self._run, id_of(id), progress, timeout, self._context.now)
+        await copying.copy_from(source, target)
+
+    async def _run(
+        self,
+        id: str,
+        command: str | Sequence[str],
+        timeout: float | None,
+        *,
+        input: AsyncInput | None = None,
+        on_output: Callable[[bytes], object] | None = None,
+        on_error: Callable[[bytes], object] | None = None,
+        caller: str = "run",
+    ) -> CommandResult:
         from .async_command import AsyncCommand
 
         timeout = None if timeout is None else checked_timeout(timeout)
         opening = self._settings.timeout if timeout is None else min(timeout, self._settings.timeout)
-        running = AsyncCommand(self._transport, self._timing, id, command, input)
+        running = AsyncCommand(
+            self._transport, self._context, id, command, input, on_output, on_error, caller
+        )
         self._channels.add(running)
-        result = await running.run(opening, timeout)
-        return execution.checked(id, result) if check else result
+        return await running.run(opening, timeout)
 
     async def aclose(self) -> None:
         """Close all connections, with all feeds, views, terminals and commands; closing twice is no fault."""
+        if self._waiters is not None:
+            await self._waiters.aclose()
         for channel in [*self._channels]:
             await channel.aclose()
         await self._transport.aclose()
@@ -259,36 +491,64 @@ class AsyncClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self._settings.base_url!r})"
+        # a traceback may show one that could not be made
+        told = vars(self).get("_settings")
+        return f"{type(self).__name__}(base_url={told and told.base_url!r})"
 
     def _within(self, timeout: float | None) -> float:
         return self._settings.timeout if timeout is None else checked_timeout(timeout)
 
     async def _call(
-        self, endpoint: Endpoint[Request, Response], request: Request, timeout: float | None
+        self,
+        endpoint: Endpoint[Request, Response],
+        request: Request,
+        timeout: float | None,
+        idempotency_key: str | None = None,
     ) -> Response:
-        flow = flows.call(endpoint, request, self._within(timeout), self._timing)
-        return await flows.adrive(flow, self._transport.perform)
+        key = key_for(endpoint, idempotency_key)
+        flow = flows.call(endpoint, request, self._within(timeout), self._context, idempotency_key=key)
+        with span(endpoint, self._settings.base_url):
+            return await flows.adrive(flow, self._transport.perform)
 
-    def _feed(self, operation: str, timeout: float) -> AsyncEvents:
-        from .async_events import AsyncEvents
+    async def _user_id(self, timeout: float | None) -> str:
+        if self._user is None:
+            self._user = (await self.session(timeout=timeout)).user_id
+        return self._user
 
-        events = AsyncEvents(self._transport, self._timing, timeout, operation)
-        self._channels.add(events)
-        return events
+    async def _wait(
+        self, ids: Sequence[str], status: str, timeout: float, caller: str
+    ) -> list[AsyncContainer]:
+        deadline = self._context.now() + checked_timeout(timeout)
+        waits = [waiting.Wait(id_, status, caller) for id_ in ids]
+        if not waits:
+            return Listing()
+        if self._waiters is None:
+            from .async_waiters import AsyncHub
 
-    async def _wait(self, id: str, status: str, timeout: float, caller: str = "containers.wait") -> Container:
-        deadline = self._timing.now() + checked_timeout(timeout)
-        wait = waiting.Wait(id, status, caller)
-        flow = wait.follow(timeout, deadline, self._timing)
-        async with self._feed(wait.operation, timeout) as events:
+            self._waiters = AsyncHub(self._transport, self._context)
+        found = await self._waiters.wait(waits, timeout, deadline)
+        return Listing(map(self._bind, found))
 
-            async def perform(step: flows.Step) -> Any:
-                if isinstance(step, flows.NextEvent):
-                    return await events.receive(max(0.0, step.deadline - self._timing.now()))
-                return await self._transport.perform(step)
-
-            return await flows.adrive(flow, perform)
+    async def _await_running(
+        self,
+        id: str,
+        began: float,
+        timeout: float | None,
+        caller: str,
+        *,
+        delete_on_failure: bool = False,
+    ) -> AsyncContainer:
+        total = WAIT_TIMEOUT if timeout is None else timeout
+        left = max(total - (self._context.now() - began), waiting.MIN_FINAL_CALL)
+        try:
+            return (await self._wait([id], Status.RUNNING, left, caller))[0]
+        except (ContainerFailed, DeadlineExceeded) as error:
+            if delete_on_failure:
+                try:
+                    await self.containers.delete(id)
+                except Error as obstacle:
+                    error.add_note(f"Container {id} is left, it could not be deleted: {obstacle}")
+            raise
 
 
 async def login_async(
@@ -296,30 +556,31 @@ async def login_async(
     username: str,
     password: str,
     *,
-    timeout: float = CALL_TIMEOUT,
+    profile: str | None = None,
+    timeout: float | None = None,
     verify: Verify = True,
+    cert: Cert | None = None,
     proxy: str | None = None,
     transport: AsyncCustomTransport | None = None,
 ) -> Session:
     """Trade a user name and password for a session; its `token` opens a client.
+
+    The arguments are as for a client; without `base_url` the server is that of the environment or a profile.
 
     Raises:
         Unauthenticated: the pair is wrong.
         RateLimited: too many tries; `retry_after` says how long to wait.
         InvalidArgument, APIError, ConnectError, DeadlineExceeded, InvalidAnswer: as for every call.
     """
-    from .transport import AsyncTransport
+    request = requests.LogIn(username, password)
+    given = Given(base_url=base_url, profile=profile, timeout=timeout, verify=verify, cert=cert, proxy=proxy)
+    del password, proxy  # a traceback may show them
+    settings = resolve(given, needs_token=False)
+    from .async_transport import AsyncTransport
 
-    settings = resolve(None, base_url, timeout=timeout, needs_token=False)
-    way = AsyncTransport(settings, verify=verify, proxy=proxy, transport=transport)
-
+    way = AsyncTransport.open(settings, transport)
     try:
-        flow = flows.call(
-            endpoints.LOG_IN,
-            requests.LogIn(username, password),
-            settings.timeout,
-            flows.Timing(time.monotonic, random.random),
-        )
+        flow = flows.call(endpoints.LOG_IN, request, settings.timeout, context(settings.base_url))
         return await flows.adrive(flow, way.perform)
     finally:
         await way.aclose()

@@ -14,11 +14,11 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from .async_transport import AsyncStream
 from .errors import Closed, DeadlineExceeded, Error
 from .protocol.websocket import CLOSE_WITHIN, MAX_OUTGOING, Sink, WebSocket
-from .transport import AsyncStream
 
-_READ = 64 * 1024
+_READ = 256 * 1024  # what asyncio reads at a time; less would be cut out of that, and copied again and again
 _WRITE = 64 * 1024
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
+from .async_bound import AsyncContainer
 from .async_connection import Signal
 from .async_subscription import AsyncSubscription
+from .async_transport import AsyncTransport
+from .contract.resources import Container as AnyContainer
 from .errors import Closed
 from .protocol import flows
 from .protocol.feed import Event, Feed
-from .transport import AsyncTransport
 
 
-class AsyncEvents(AsyncSubscription[Event]):
+class AsyncEvents(AsyncSubscription[Event[AsyncContainer]]):
     """What happens to the caller's containers, from a `Snapshot` on; made by `client.events()`.
 
     Iterating gives every change as it comes. When the connection is lost it comes back by itself, with
@@ -23,14 +25,20 @@ class AsyncEvents(AsyncSubscription[Event]):
     """
 
     def __init__(
-        self, transport: AsyncTransport, timing: flows.Timing, timeout: float, operation: str = "events"
+        self,
+        transport: AsyncTransport,
+        context: flows.Context,
+        timeout: float,
+        bind: Callable[[AnyContainer], AsyncContainer],
     ) -> None:
-        super().__init__(transport, timing, timeout, Feed(), Signal(), operation)
+        super().__init__(
+            transport, context, timeout, Feed(bind, container=AsyncContainer), Signal(), "events"
+        )
 
-    def __aiter__(self) -> AsyncIterator[Event]:
+    def __aiter__(self) -> AsyncIterator[Event[AsyncContainer]]:
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> Event[AsyncContainer]:
         try:
             return await self.receive()
         except Closed:

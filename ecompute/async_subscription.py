@@ -11,12 +11,12 @@ import anyio
 from anyio.abc import TaskGroup
 
 from .async_connection import AsyncConnection, Background, Signal
+from .async_transport import AsyncTransport
 from .contract.endpoints import EVENTS
 from .contract.requests import OpenEvents
 from .errors import Closed, within
 from .protocol import flows, wire
 from .protocol.feed import FeedState
-from .transport import AsyncTransport
 
 T = TypeVar("T")
 
@@ -30,14 +30,14 @@ class AsyncSubscription(Generic[T]):
     def __init__(
         self,
         transport: AsyncTransport,
-        timing: flows.Timing,
+        context: flows.Context,
         timeout: float,
         state: FeedState[T],
         changed: Signal,
         operation: str,
     ) -> None:
         self._transport = transport
-        self._timing = timing
+        self._context = context
         self._timeout = timeout
         self._request = wire.encode_channel(EVENTS, OpenEvents(), operation)
         self._feed = state
@@ -51,7 +51,7 @@ class AsyncSubscription(Generic[T]):
     async def __aenter__(self) -> Self:
         if self._tasks is not None or self._closed:
             raise Closed("A feed can be entered once: call events() or watch() again.")
-        flow = flows.connect(self._request, (), self._timeout, self._timing)
+        flow = flows.connect(self._request, (), self._timeout, self._context)
         async with AsyncExitStack() as undo:
             self._tasks = await undo.enter_async_context(Background())
             await flows.adrive(flow, self._perform)
@@ -82,7 +82,7 @@ class AsyncSubscription(Generic[T]):
         deadline = None if timeout is None else time.monotonic() + timeout
         late = f"No event came {within(timeout)}"
         async with self._receiving:
-            flow = flows.next_event(self._feed, self._take, self._request, self._timing, deadline, late)
+            flow = flows.next_event(self._feed, self._take, self._request, self._context, deadline, late)
             return await flows.adrive(flow, self._perform)
 
     def __repr__(self) -> str:
@@ -106,7 +106,7 @@ class AsyncSubscription(Generic[T]):
                 await self._connection.wait(lambda: self._feed.ready, step.deadline, step.late)
             case flows.Pause():
                 with anyio.move_on_after(step.seconds):
-                    await self._changed.wait_for(lambda: self._closed)
+                    await self._changed.wait_for(lambda: self._closed or self._feed.leaving)
                 self._check_open()
             case _:
                 raise TypeError(step)

@@ -7,10 +7,10 @@ from types import TracebackType
 
 import anyio
 
-from .contract.resources import Container
+from .async_bound import AsyncContainer
+from .async_transport import AsyncTransport
 from .errors import Closed
 from .protocol import flows, temporary
-from .transport import AsyncTransport
 
 
 class AsyncTemporary:
@@ -26,7 +26,7 @@ class AsyncTemporary:
         transport: AsyncTransport,
         state: temporary.Temporary,
         timeout: float,
-        wait: Callable[[str], Awaitable[Container]],
+        wait: Callable[[list[str]], Awaitable[list[AsyncContainer]]],
     ) -> None:
         self._transport = transport
         self._state = state
@@ -34,7 +34,7 @@ class AsyncTemporary:
         self._wait = wait
         self._entered = False
 
-    async def __aenter__(self) -> Container:
+    async def __aenter__(self) -> AsyncContainer:
         if self._entered:
             raise Closed("A temporary container can be entered once: call temporary() again.")
         self._entered = True
@@ -42,7 +42,7 @@ class AsyncTemporary:
             # a create that is cancelled on its way may come true after all
             with anyio.CancelScope(shield=True):
                 id = await flows.adrive(self._state.make(self._timeout), self._transport.perform)
-            return await self._wait(id)
+            return (await self._wait([id]))[0]
         except BaseException as error:
             await self._undo(error)
             raise

@@ -12,14 +12,15 @@ from typing import Any, Self
 from anyio.abc import TaskGroup
 
 from .async_connection import AsyncConnection, Background, Signal
+from .async_transport import AsyncTransport
 from .contract.catalog import TERMINAL_PROTOCOL
 from .contract.endpoints import TERMINAL
 from .contract.requests import OpenTerminal
-from .errors import Closed, one_line, within
+from .errors import Closed, Unsupported, one_line, within
 from .protocol import flows, wire
+from .protocol.inputs import SystemFile
 from .protocol.terminal import TerminalState, check_size, pieces
 from .protocol.websocket import WebSocket
-from .transport import AsyncTransport
 
 
 class AsyncTerminal:
@@ -30,10 +31,10 @@ class AsyncTerminal:
     """
 
     def __init__(
-        self, transport: AsyncTransport, timing: flows.Timing, timeout: float, id: str, rows: int, cols: int
+        self, transport: AsyncTransport, context: flows.Context, timeout: float, id: str, rows: int, cols: int
     ) -> None:
         self._transport = transport
-        self._timing = timing
+        self._context = context
         self._name = one_line(str(id))
         self._timeout = timeout
         self._request = wire.encode_channel(TERMINAL, OpenTerminal(id, **check_size(rows, cols)))
@@ -46,7 +47,7 @@ class AsyncTerminal:
     async def __aenter__(self) -> Self:
         if self._tasks is not None:
             raise Closed("A terminal can be entered once: call terminal() again.")
-        flow = flows.connect(self._request, (TERMINAL_PROTOCOL,), self._timeout, self._timing)
+        flow = flows.connect(self._request, (TERMINAL_PROTOCOL,), self._timeout, self._context)
         async with AsyncExitStack() as undo:
             self._tasks = await undo.enter_async_context(Background())
             await flows.adrive(flow, self._perform)
@@ -114,7 +115,7 @@ class AsyncTerminal:
             DeadlineExceeded: the shell took too little within `timeout` seconds (None: as long as it takes);
                 the beginning may have been taken.
             Closed: the terminal has ended, or was not entered.
-            InvalidArgument: neither bytes nor text.
+            InvalidArgument: neither bytes nor text, or a text that has no UTF-8.
         """
         connection = self._entered()
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -132,6 +133,33 @@ class AsyncTerminal:
         """
         connection, message = self._entered(), self._state.resize(rows, cols)
         await connection.send(partial(WebSocket.send_text, text=message))
+
+    async def interact(
+        self, *, stdin: SystemFile | None = None, stdout: SystemFile | None = None
+    ) -> int | None:
+        """Connect the caller's own terminal with this one until the shell ends; gives its exit status.
+
+        What is typed goes to the shell as it is, Ctrl-C included, and the size of the window with it, now and
+        whenever it changes. `~.` at the beginning of a line leaves at once, and gives None; `~~` types one
+        `~`. Afterwards, whatever happens, the caller's terminal is as it was before. A signal that would end
+        the process (TERM, HUP, QUIT), where it has no handler for it, does so after that.
+
+        `stdin` and `stdout` are files of the system, else those of the process. Where `stdin` is no terminal,
+        its bytes are passed on as they are, without a way to leave, and its end is typed as Ctrl-D, after a
+        newline where one is missing. Changes of the size are noticed in the main thread only.
+
+        Raises:
+            Unsupported: this system has no such terminals, as Windows.
+            InvalidArgument: `stdin` or `stdout` is no file of the system.
+            Closed: the terminal was not entered, or the output was closed.
+            ConnectError, InvalidAnswer: as for `read`.
+        """
+        self._entered()
+        try:
+            from .async_interact import AsyncInteraction
+        except ImportError:
+            raise Unsupported("interact() needs a system with terminals as POSIX has them.") from None
+        return await AsyncInteraction(self, stdin, stdout).run()
 
     def _entered(self) -> AsyncConnection:
         if self._connection is None:

@@ -24,7 +24,7 @@ from .errors import Closed, ConnectError, DeadlineExceeded, Error
 from .protocol.websocket import CLOSE_WITHIN, MAX_OUTGOING, Sink, WebSocket
 from .transport import Stream
 
-_READ = 64 * 1024
+_READ = 256 * 1024
 # A socket is reported writable when a third of its buffer is free (Linux) or 2 KiB are (BSD); as much as this
 # fits without waiting, but for a peer that has stopped altogether.
 _WRITE = 8 * 1024

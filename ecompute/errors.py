@@ -31,13 +31,16 @@ a plain `APIError`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from attrs import field, frozen
 
 from .contract.problems import PROBLEMS, Code, Fault
+from .exchange import HTTPAnswer, HTTPRequest
+from .shown import Shown
 
 MAX_MESSAGE = 500
 MAX_SHOWN = 60
@@ -58,8 +61,18 @@ def _beginning(data: bytes) -> str:
     return repr(data) if len(data) <= MAX_SHOWN else f"{data[:MAX_SHOWN]!r}… ({len(data)} bytes)"
 
 
-class Error(Exception):
-    """The root of the library's exceptions; `str()` is one sentence for a person."""
+class Error(Shown, Exception):
+    """The root of the library's exceptions; `str()` is one sentence for a person.
+
+    `operation` is what was tried (`containers.stop abc12345`), empty outside of calls; `request` what was
+    sent for it and `response` what came back, as far as there were any; `request_id` names the request in the
+    server's log. Bodies that hold a password or a new token are left out.
+    """
+
+    operation: str = ""
+    request: HTTPRequest | None = None
+    response: HTTPAnswer | None = None
+    request_id: str | None = None
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -81,9 +94,8 @@ class APIError(Error):
     """The server's answer says no.
 
     `status` is the HTTP status, `code` the machine word of the error (empty when the answer had none, as from
-    a proxy), `message` the server's sentence, `request_id` the name of this request in the server's log,
-    `operation` what was tried (`containers.stop abc12345`), `fields` every fault of an invalid request,
-    `needed` the missing scope, `retry_after` the seconds that the server asks to wait.
+    a proxy), `message` the server's sentence, `fields` every fault of an invalid request, `needed` the
+    missing scope, `retry_after` the seconds that the server asks to wait.
     """
 
     advice: ClassVar[str] = ""
@@ -153,7 +165,9 @@ class Forbidden(APIError):
 class NotFound(APIError):
     """Nothing of the caller's has this id; another user's things look the same."""
 
-    advice = "check the id and whose token this is"
+    def _details(self) -> str:
+        what = "the id and the port" if self.operation.startswith("ingress.remove") else "the id"
+        return f"check {what}, and whose token this is"
 
 
 class MethodNotAllowed(APIError):
@@ -268,25 +282,92 @@ class InvalidAnswer(Error):
 class OutcomeUnknown(Error):
     """A request that must not be repeated was sent, and no answer to it could be read.
 
-    What it asks for may have happened: list before trying again. `operation` is the row's name
-    (`containers.create`), `request` what was asked. `__cause__` tells how the answer was lost.
+    What it asks for may have happened. `key` is the idempotency key that it was sent under, if any: as long
+    as the server keeps the answer, `client.resolve(error)` repeats the request under that key and tells what
+    came of it, also from another process: `to_json` and `from_json` carry it there. Without a key, or when
+    the server does not honour keys, list before trying again.
+
+    `base_url` is the server, `sent_at` when the request was sent first, in seconds since the epoch.
+    `__cause__` tells how the answer was lost.
     """
 
-    def __init__(self, message: str, *, operation: str, request: Any) -> None:
+    request: HTTPRequest
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        operation: str,
+        request: HTTPRequest,
+        key: str | None = None,
+        base_url: str = "",
+        sent_at: float = 0.0,
+    ) -> None:
         super().__init__(message)
         self.operation = operation
-        self.request = request
+        # never None here
+        self.request = request  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.key = key
+        self.base_url = base_url
+        self.sent_at = sent_at
+
+    def to_json(self) -> str:
+        """All that `resolve` needs, as one line of JSON. It holds what the request holds, no credential."""
+        body = self.request.body
+        return json.dumps(
+            {
+                "message": str(self),
+                "operation": self.operation,
+                "method": self.request.method,
+                "target": self.request.target,
+                "body": None if body is None else body.decode(),
+                "key": self.key,
+                "base_url": self.base_url,
+                "sent_at": self.sent_at,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What `to_json` has written.
+
+        Raises:
+            InvalidArgument: the text is something else.
+        """
+        try:
+            told = json.loads(text)
+            message, operation, method, target = (
+                _text(told[name]) for name in ("message", "operation", "method", "target")
+            )
+            body = None if told["body"] is None else _text(told["body"]).encode()
+            key = None if told["key"] is None else _text(told["key"])
+            base_url, sent_at = _text(told["base_url"]), float(told["sent_at"])
+        except (ValueError, TypeError, LookupError):
+            raise InvalidArgument("This is not what OutcomeUnknown.to_json writes.") from None
+        headers = {} if key is None else {"Idempotency-Key": key}
+        request = HTTPRequest(operation, method, target, body, headers)
+        return cls(message, operation=operation, request=request, key=key, base_url=base_url, sent_at=sent_at)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 class DeadlineExceeded(Error, TimeoutError):
     """The time given for a call was over before its end.
 
-    `last_status` is the status that a container was last seen in, when one was waited for.
+    When a container was waited for, `container_id` is the one that was missing, the first of several, and
+    `last_status` the status that it was last seen in.
     """
 
-    def __init__(self, message: str, *, last_status: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, last_status: str | None = None, container_id: str | None = None
+    ) -> None:
         super().__init__(message)
         self.last_status = last_status
+        self.container_id = container_id
 
 
 class ContainerFailed(Error):
@@ -299,7 +380,7 @@ class ContainerFailed(Error):
 
 
 @frozen
-class CommandResult:
+class CommandResult(Shown):
     """How a command ended: its exit status (128 + number for a signal, as a shell tells it), and all that it
     wrote to standard output and standard error. `repr` shows the beginning of both.
     """
@@ -336,6 +417,15 @@ class InvalidArgument(Error, ValueError):
 
 class Closed(Error, RuntimeError):
     """A client, feed, view or terminal was used after its end, or before it was entered."""
+
+
+def about(error: Error, request: HTTPRequest, response: HTTPAnswer | None = None) -> None:
+    """Note in an exception what it is about, unless that is known better."""
+    error.operation = error.operation or request.operation
+    error.request = error.request or request
+    if response is not None and error.response is None:
+        error.response = response
+        error.request_id = error.request_id or one_line(response.headers.get("x-request-id", "")) or None
 
 
 def told(faults: Iterable[Fault]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from .bound import Container
+from .contract.resources import Container as AnyContainer
 from .errors import Closed
 from .protocol import flows
 from .protocol.feed import Event, Feed
@@ -12,7 +14,7 @@ from .subscription import Subscription
 from .transport import Transport
 
 
-class Events(Subscription[Event]):
+class Events(Subscription[Event[Container]]):
     """What happens to the caller's containers, from a `Snapshot` on; made by `client.events()`.
 
     Iterating gives every change as it comes. When the connection is lost it comes back by itself, with
@@ -22,14 +24,20 @@ class Events(Subscription[Event]):
     """
 
     def __init__(
-        self, transport: Transport, timing: flows.Timing, timeout: float, operation: str = "events"
+        self,
+        transport: Transport,
+        context: flows.Context,
+        timeout: float,
+        bind: Callable[[AnyContainer], Container],
     ) -> None:
-        super().__init__(transport, timing, timeout, Feed(), threading.Condition(), operation)
+        super().__init__(
+            transport, context, timeout, Feed(bind, container=Container), threading.Condition(), "events"
+        )
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[Event[Container]]:
         return self
 
-    def __next__(self) -> Event:
+    def __next__(self) -> Event[Container]:
         try:
             return self.receive()
         except Closed:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from .contract import endpoints, requests
-from .contract.resources import Container, IngressRule, Mounts, SSHAccess, SSHKey, Token
-from .protocol import wire
+from .bound import Container
+from .contract.resources import IngressRule, Mounts, SSHAccess, SSHKey, Token
+from .files import public_key_text
+from .late import endpoints, requests, wire
+from .listing import Listing
+from .protocol.ids import KeyRef, Ref, TokenRef, id_of
 from .settings import WAIT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -23,86 +27,128 @@ class Containers:
 
     def list(self, *, timeout: float | None = None) -> builtins.list[Container]:
         """The caller's containers, newest first."""
-        return [*self._client._call(endpoints.LIST_CONTAINERS, requests.ListContainers(), timeout).containers]
+        answer = self._client._call(endpoints.LIST_CONTAINERS, requests.ListContainers(), timeout)
+        return Listing(map(self._client._bind, answer.containers))
 
     def create(
         self,
         name: str,
-        ssh_key_ids: Sequence[int],
+        ssh_key_ids: KeyRef | Iterable[KeyRef],
         *,
         instance_type: str | None = None,
         memory_mb: int | None = None,
         storage_gb: int | None = None,
         ssh_enabled: bool | None = None,
         mount_paths: Sequence[str] | None = None,
+        wait: bool = False,
+        delete_on_failure: bool = False,
+        idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> Container:
         """Make a container and start it; the answer comes at once, with the status `pending`.
 
         What is not given takes the server's default. `ssh_key_ids` names the keys that may log in, at least
-        one; `mount_paths` the directories that outlive a stop.
+        one, by their ids or by themselves; `mount_paths` the directories that outlive a stop.
+
+        With `wait`, it is waited for until it runs; `timeout` is then for both, 120 seconds unless given, and
+        `delete_on_failure` deletes a container that failed or did not run in time.
+
+        The request has an idempotency key, a new one unless given, under which it is repeated when its answer
+        was lost: where the server honours keys, there is one container however often it is sent.
 
         Raises:
             InvalidRequest: a rule is broken; `fields` lists every fault.
             LimitReached: the user has as many containers as allowed.
-            OutcomeUnknown: the answer was lost, and the container may be there; it is never sent twice.
+            OutcomeUnknown: the answer was lost, and the container may be there; `client.resolve` settles it,
+                where the server honours keys.
+            ContainerFailed, DeadlineExceeded: with `wait`, as for `wait`.
         """
         request = requests.CreateContainer(
             name=name,
-            ssh_key_ids=wire.listed(ssh_key_ids),
+            ssh_key_ids=wire.key_ids(ssh_key_ids),
             instance_type=instance_type,
             memory_mb=memory_mb,
             storage_gb=storage_gb,
             ssh_enabled=ssh_enabled,
             mount_paths=wire.listed(mount_paths),
         )
-        return self._client._call(endpoints.CREATE_CONTAINER, request, timeout)
+        began = self._client._context.now()
+        made = self._client._call(endpoints.CREATE_CONTAINER, request, timeout, idempotency_key)
+        if not wait:
+            return self._client._bind(made)
+        return self._client._await_running(
+            made.id, began, timeout, "containers.create", delete_on_failure=delete_on_failure
+        )
 
-    def get(self, id: str, *, timeout: float | None = None) -> Container:
+    def get(self, id: Ref, *, timeout: float | None = None) -> Container:
         """One container, as it is now.
 
         Raises:
             NotFound: no container of the caller's has this id.
         """
-        return self._client._call(endpoints.GET_CONTAINER, requests.GetContainer(id), timeout)
+        request = requests.GetContainer(id_of(id))
+        return self._client._bind(self._client._call(endpoints.GET_CONTAINER, request, timeout))
 
-    def start(self, id: str, *, timeout: float | None = None) -> Container:
+    def start(self, id: Ref, *, wait: bool = False, timeout: float | None = None) -> Container:
         """Boot a stopped or failed container; one that is on its way or running stays as it is.
+
+        With `wait`, it is waited for until it runs; `timeout` is then for both, 120 seconds unless given.
 
         Raises:
             NotFound: no container of the caller's has this id.
+            ContainerFailed, DeadlineExceeded: with `wait`, as for `wait`.
         """
-        return self._client._call(endpoints.START_CONTAINER, requests.StartContainer(id), timeout)
+        began = self._client._context.now()
+        request = requests.StartContainer(id_of(id))
+        started = self._client._call(endpoints.START_CONTAINER, request, timeout)
+        if not wait:
+            return self._client._bind(started)
+        return self._client._await_running(started.id, began, timeout, "containers.start")
 
-    def stop(self, id: str, *, timeout: float | None = None) -> Container:
+    def stop(self, id: Ref, *, timeout: float | None = None) -> Container:
         """Power a container off; only what lies under its mount paths stays.
 
         Raises:
             NotFound: no container of the caller's has this id.
         """
-        return self._client._call(endpoints.STOP_CONTAINER, requests.StopContainer(id), timeout)
+        request = requests.StopContainer(id_of(id))
+        return self._client._bind(self._client._call(endpoints.STOP_CONTAINER, request, timeout))
 
-    def delete(self, id: str, *, timeout: float | None = None) -> None:
+    def delete(self, id: Ref, *, timeout: float | None = None) -> None:
         """Delete a container and all its data.
 
         Raises:
             NotFound: no container of the caller's has this id.
         """
-        self._client._call(endpoints.DELETE_CONTAINER, requests.DeleteContainer(id), timeout)
+        self._client._call(endpoints.DELETE_CONTAINER, requests.DeleteContainer(id_of(id)), timeout)
 
-    def wait(self, id: str, status: str = "running", *, timeout: float = WAIT_TIMEOUT) -> Container:
+    def wait(self, id: Ref, status: str = "running", *, timeout: float = WAIT_TIMEOUT) -> Container:
         """Wait until a container has a status, by the events feed, and return it as it is then.
 
         It only watches: waiting for `running` on a stopped container waits for somebody to start it. `status`
-        may be one that this version does not know, so a mistyped one is waited for in vain.
+        may be one that this version does not know, so a mistyped one is waited for in vain. All who wait by
+        one client share one feed; nothing is asked meanwhile. Where there is no feed, as for a token without
+        `read` on all containers of its user, the container is looked at again and again, more and more
+        seldom.
 
         Raises:
             ContainerFailed: it failed on the way; `reason` says why, if the server told.
             NotFound: no container of the caller's has this id, or it was deleted meanwhile.
             DeadlineExceeded: it took longer; `last_status` is what was seen last.
-            Forbidden: the token lacks `read` on all containers of its user, which the feed needs.
         """
-        return self._client._wait(id, status, timeout)
+        return self._client._wait([id_of(id)], status, timeout, "containers.wait")[0]
+
+    def wait_all(
+        self, ids: Iterable[Ref], status: str = "running", *, timeout: float = WAIT_TIMEOUT
+    ) -> builtins.list[Container]:
+        """Wait until all these containers have had a status; gives them in their order, as they were then.
+
+        The first one that fails ends it. `timeout` is for all together.
+
+        Raises:
+            ContainerFailed, NotFound, DeadlineExceeded: as for `wait`.
+        """
+        return self._client._wait([*map(id_of, ids)], status, timeout, "containers.wait_all")
 
 
 class SSHKeys:
@@ -113,26 +159,40 @@ class SSHKeys:
 
     def list(self, *, timeout: float | None = None) -> builtins.list[SSHKey]:
         """The caller's keys, newest first."""
-        return [*self._client._call(endpoints.LIST_SSH_KEYS, requests.ListSSHKeys(), timeout).ssh_keys]
+        answer = self._client._call(endpoints.LIST_SSH_KEYS, requests.ListSSHKeys(), timeout)
+        return Listing(answer.ssh_keys)
 
-    def add(self, name: str, public_key: str, *, timeout: float | None = None) -> SSHKey:
-        """Register a public key: one line of OpenSSH's format, such as `ssh-ed25519 AAAA… me@home`.
+    def add(
+        self,
+        name: str,
+        public_key: str | os.PathLike[str],
+        *,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> SSHKey:
+        """Register a public key: one line of OpenSSH's format, such as `ssh-ed25519 AAAA… me@home`, or the
+        `Path` of a file that holds one.
+
+        The request has an idempotency key, as for `containers.create`.
 
         Raises:
+            InvalidArgument: the file cannot be read, or holds a private key.
             InvalidRequest: the key or the name is malformed.
             Conflict: the caller has this key already.
             LimitReached: the user has as many keys as allowed.
-            OutcomeUnknown: the answer was lost, and the key may be there; it is never sent twice.
+            OutcomeUnknown: the answer was lost, and the key may be there; `client.resolve` settles it, where
+                the server honours keys.
         """
-        return self._client._call(endpoints.ADD_SSH_KEY, requests.AddSSHKey(name, public_key), timeout)
+        request = requests.AddSSHKey(name, public_key_text(public_key))
+        return self._client._call(endpoints.ADD_SSH_KEY, request, timeout, idempotency_key)
 
-    def delete(self, id: int, *, timeout: float | None = None) -> None:
+    def delete(self, id: KeyRef, *, timeout: float | None = None) -> None:
         """Forget a key; containers that carry it keep it.
 
         Raises:
             NotFound: no key of the caller's has this id.
         """
-        self._client._call(endpoints.DELETE_SSH_KEY, requests.DeleteSSHKey(id), timeout)
+        self._client._call(endpoints.DELETE_SSH_KEY, requests.DeleteSSHKey(id_of(id, SSHKey)), timeout)
 
 
 class SSHSwitch:
@@ -141,21 +201,23 @@ class SSHSwitch:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def get(self, id: str, *, timeout: float | None = None) -> SSHAccess:
+    def get(self, id: Ref, *, timeout: float | None = None) -> SSHAccess:
         """Whether SSH from outside is on.
 
         Raises:
             NotFound: no container of the caller's has this id.
         """
-        return self._client._call(endpoints.GET_SSH_ACCESS, requests.GetSSHAccess(id), timeout)
+        return self._client._call(endpoints.GET_SSH_ACCESS, requests.GetSSHAccess(id_of(id)), timeout)
 
-    def set(self, id: str, enabled: bool, *, timeout: float | None = None) -> SSHAccess:
+    def set(self, id: Ref, enabled: bool, *, timeout: float | None = None) -> SSHAccess:
         """Turn SSH from outside on or off; terminals and commands work regardless.
 
         Raises:
             NotFound: no container of the caller's has this id.
         """
-        return self._client._call(endpoints.SET_SSH_ACCESS, requests.SetSSHAccess(id, enabled), timeout)
+        return self._client._call(
+            endpoints.SET_SSH_ACCESS, requests.SetSSHAccess(id_of(id), enabled), timeout
+        )
 
 
 class Ingress:
@@ -164,17 +226,17 @@ class Ingress:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def list(self, id: str, *, timeout: float | None = None) -> builtins.list[IngressRule]:
+    def list(self, id: Ref, *, timeout: float | None = None) -> builtins.list[IngressRule]:
         """The rules of a container, by port.
 
         Raises:
             NotFound: no container of the caller's has this id.
         """
-        request = requests.ListIngress(id)
-        return [*(self._client._call(endpoints.LIST_INGRESS, request, timeout)).rules]
+        answer = self._client._call(endpoints.LIST_INGRESS, requests.ListIngress(id_of(id)), timeout)
+        return Listing(answer.rules)
 
     def add(
-        self, id: str, port: int, target_port: int | None = None, *, timeout: float | None = None
+        self, id: Ref, port: int, target_port: int | None = None, *, timeout: float | None = None
     ) -> IngressRule:
         """Publish a port: connections to `port` from outside lead to `target_port` inside (None: the same).
 
@@ -184,16 +246,16 @@ class Ingress:
             NotFound: no container of the caller's has this id.
             InvalidRequest: the port may not be published, or there is no such port.
         """
-        request = requests.AddIngress(id, port, target_port)
+        request = requests.AddIngress(id_of(id), port, target_port)
         return self._client._call(endpoints.ADD_INGRESS, request, timeout)
 
-    def remove(self, id: str, port: int, *, timeout: float | None = None) -> None:
+    def remove(self, id: Ref, port: int, *, timeout: float | None = None) -> None:
         """Publish a port no longer.
 
         Raises:
             NotFound: no container of the caller's has this id, or it has no rule of this port.
         """
-        self._client._call(endpoints.REMOVE_INGRESS, requests.RemoveIngress(id, port), timeout)
+        self._client._call(endpoints.REMOVE_INGRESS, requests.RemoveIngress(id_of(id), port), timeout)
 
 
 class MountPaths:
@@ -202,15 +264,15 @@ class MountPaths:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def get(self, id: str, *, timeout: float | None = None) -> Mounts:
+    def get(self, id: Ref, *, timeout: float | None = None) -> Mounts:
         """The paths that persist.
 
         Raises:
             NotFound: no container of the caller's has this id.
         """
-        return self._client._call(endpoints.GET_MOUNTS, requests.GetMounts(id), timeout)
+        return self._client._call(endpoints.GET_MOUNTS, requests.GetMounts(id_of(id)), timeout)
 
-    def set(self, id: str, mount_paths: Sequence[str], *, timeout: float | None = None) -> Mounts:
+    def set(self, id: Ref, mount_paths: Sequence[str], *, timeout: float | None = None) -> Mounts:
         """Choose the paths that persist, all of them at once. A container that is up restarts for it.
 
         `restarted` tells whether it did; when the first answer was lost and the call was repeated, it tells
@@ -220,7 +282,7 @@ class MountPaths:
             NotFound: no container of the caller's has this id.
             InvalidRequest: a path is malformed or may not be mounted; `fields` lists every fault.
         """
-        request = requests.SetMounts(id, wire.listed(mount_paths))
+        request = requests.SetMounts(id_of(id), wire.listed(mount_paths))
         return self._client._call(endpoints.SET_MOUNTS, request, timeout)
 
 
@@ -232,28 +294,33 @@ class Tokens:
 
     def list(self, *, timeout: float | None = None) -> builtins.list[Token]:
         """The caller's API tokens, newest first, without their secrets."""
-        return [*(self._client._call(endpoints.LIST_TOKENS, requests.ListTokens(), timeout)).tokens]
+        answer = self._client._call(endpoints.LIST_TOKENS, requests.ListTokens(), timeout)
+        return Listing(answer.tokens)
 
     def create(
         self, name: str, scopes: wire.Scopes, expires_in: str = "30d", *, timeout: float | None = None
     ) -> Token:
         """Make an API token; its `token` is told in this answer only.
 
-        `scopes` are `Grants`, or maps scopes (or their texts) to the names of actions. `expires_in` is `30d`,
-        `90d`, `365d` or `never`.
+        `scopes` are `Grants`, or maps scopes (or their texts) to the names of actions; `<uid>` in a scope
+        stands for the caller's user id, which is asked for if need be. `expires_in` is `30d`, `90d`, `365d`
+        or `never`.
 
         Raises:
             InvalidRequest: a scope is malformed or not the caller's to grant, an action or the lifetime is
                 none; `fields` lists every fault.
             OutcomeUnknown: the answer was lost, and the token may be there; it is never sent twice.
         """
-        request = requests.CreateToken(name, wire.granted(scopes), expires_in)
+        granted = wire.granted(scopes)
+        if wire.names_caller(granted):
+            granted = wire.for_user(granted, self._client._user_id(timeout))
+        request = requests.CreateToken(name, granted, expires_in)
         return self._client._call(endpoints.CREATE_TOKEN, request, timeout)
 
-    def delete(self, id: str, *, timeout: float | None = None) -> None:
+    def delete(self, id: TokenRef, *, timeout: float | None = None) -> None:
         """Revoke an API token at once; what it has opened is closed.
 
         Raises:
             NotFound: no token of the caller's has this id.
         """
-        self._client._call(endpoints.DELETE_TOKEN, requests.DeleteToken(id), timeout)
+        self._client._call(endpoints.DELETE_TOKEN, requests.DeleteToken(id_of(id, Token)), timeout)

@@ -1,22 +1,33 @@
-"""What a client is set to: arguments come first, then the environment.
+"""What a client is set to: arguments come first, then the environment, then a profile of the user's file.
 
-Nothing here opens a file or a connection.
+A token never travels to a server that nobody named together with it: what a profile says holds only for the
+profile's own server, and a token of the environment goes to a profile's server only where that profile was
+named and has none itself. Nothing here opens a connection; the file is only read when it is needed.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from .credentials import NO_TOKEN, Credential, Token, TokenSource, from_function, from_helper, token_of
 from .errors import InvalidArgument, is_token
+
+if TYPE_CHECKING:
+    import ssl
+
+    from .profiles import Profile
 
 VERSION = "0.1.0.dev0"
 
 TOKEN_VARIABLE = "ECOMPUTE_TOKEN"
 URL_VARIABLE = "ECOMPUTE_URL"
+PROFILE_VARIABLE = "ECOMPUTE_PROFILE"
+CA_FILE_VARIABLE = "ECOMPUTE_CA_FILE"
 
 _CLIENT_ORDER = "Client(token, base_url)"
 _LOGIN_ORDER = "login(base_url, username, password)"
@@ -26,62 +37,271 @@ CONNECT_TIMEOUT = 10.0
 WAIT_TIMEOUT = 120.0
 """As long as a server gives a container to boot."""
 
+File = str | os.PathLike[str]
 
-@frozen
+if TYPE_CHECKING:
+    Verify = bool | File | ssl.SSLContext
+    """How servers are checked: by the usual authorities (True), not at all, by a file, by a context."""
+    Cert = File | tuple[File, File]
+    """A client certificate: one file with its key, or certificate and key."""
+
+
+@frozen(kw_only=True)
+class Given:
+    """What the caller said; None is nothing. `verify` True is the usual, which a profile may extend."""
+
+    token: Token | TokenSource | None = field(default=None, repr=False)
+    base_url: str | None = None
+    profile: str | None = None
+    timeout: float | None = None
+    connect_timeout: float | None = None
+    read_timeout: float | None = None
+    write_timeout: float | None = None
+    verify: Verify = True
+    cert: Cert | None = None
+    proxy: str | None = field(default=None, repr=False)
+
+
+@frozen(kw_only=True)
 class Settings:
-    """Checked settings. `base_url` has no slash at its end; times are seconds; the token is not in `repr`."""
+    """Checked settings. `base_url` has no slash at its end; times are seconds, None is what is left of the
+    call; a login has no credential.
+    """
 
     base_url: str
-    token: str | None = field(repr=False)
+    credential: Credential | None = None
     timeout: float = CALL_TIMEOUT
     connect_timeout: float = CONNECT_TIMEOUT
+    read_timeout: float | None = None
+    write_timeout: float | None = None
+    verify: Verify = True
+    cert: Cert | None = None
+    proxy: str | None = field(default=None, repr=False)
     user_agent: str = f"ecompute/{VERSION}"
 
 
-def resolve(
-    token: str | None,
-    base_url: str | None,
-    *,
-    timeout: float = CALL_TIMEOUT,
-    connect_timeout: float = CONNECT_TIMEOUT,
-    environ: Mapping[str, str] | None = None,
-    needs_token: bool = True,
-) -> Settings:
-    """Settle token and address from arguments and environment.
+def hidden(token: object) -> Token | TokenSource | None:
+    """A token as an argument or a variable, in a form that shows nothing; None when there is none. What can
+    be no token is `NO_TOKEN`, so that this can be told where the text is out of sight.
+    """
+    if token is None or isinstance(token, Token):
+        return token
+    if callable(token):
+        return cast("TokenSource", token)
+    return token_of(token) or NO_TOKEN
+
+
+class _Variables(dict[str, str]):
+    """The variables that matter here, in a form that a traceback can show."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} variables>"
+
+
+_KNOWN = (
+    TOKEN_VARIABLE,
+    URL_VARIABLE,
+    PROFILE_VARIABLE,
+    CA_FILE_VARIABLE,
+    "ECOMPUTE_CONFIG",
+    "XDG_CONFIG_HOME",
+    "APPDATA",
+)
+
+
+@frozen
+class _Choice:
+    """Where to go, with what; `profile` is of that server."""
+
+    url: str
+    token: Token | TokenSource | None = field(repr=False)
+    profile: Profile | None
+
+
+def resolve(given: Given, *, environ: Mapping[str, str] | None = None, needs_token: bool = True) -> Settings:
+    """Settle what a client is set to; a login needs no token.
 
     Raises:
-        InvalidArgument: one of them is missing or malformed; the message never holds the token.
+        InvalidArgument: something is missing or malformed, or a token would go to a server that it may not be
+            meant for; the message holds no secret.
     """
-    environ = os.environ if environ is None else environ
-    url = base_url if base_url is not None else environ.get(URL_VARIABLE)
-    if not url:
-        raise InvalidArgument(f"No server is known: pass base_url=, or set {URL_VARIABLE}.")
-    if token is None and needs_token:
-        token = environ.get(TOKEN_VARIABLE)
-        if not token:
+    found = os.environ if environ is None else environ
+    variables = _Variables((name, found[name]) for name in _KNOWN if found.get(name))
+    del found, environ
+    url = None if given.base_url is None else checked_url(given.base_url, _order(needs_token))
+    if given.profile is None:
+        choice = _surrounding(given, url, variables, needs_token)
+    else:
+        profile = _profile(given.profile, variables)
+        if url is not None and not same_server(url, profile.url):
+            raise InvalidArgument(f"The profile {profile.name!r} is for {profile.url}, not for {url}.")
+        choice = _Choice(profile.url, _completing(given, profile, variables), profile)
+    if needs_token:
+        return _settled(given, choice, _credential(choice), variables)
+    return _settled(given, choice, None, variables)
+
+
+def _order(needs_token: bool) -> str:
+    return _CLIENT_ORDER if needs_token else _LOGIN_ORDER
+
+
+def _completing(given: Given, profile: Profile, variables: _Variables) -> Token | TokenSource | None:
+    """A token beside a profile that was named: the environment's only fills a gap."""
+    if given.token is None and not profile.has_credential and TOKEN_VARIABLE in variables:
+        return hidden(variables[TOKEN_VARIABLE])
+    return given.token
+
+
+def _surrounding(given: Given, url: str | None, variables: _Variables, needs_token: bool) -> _Choice:
+    """What is not said by arguments, from the environment and the profile that it names, or the default."""
+    token = given.token
+    if url is None and URL_VARIABLE in variables:
+        url = checked_url(variables[URL_VARIABLE], _order(needs_token))
+    if token is None and needs_token and TOKEN_VARIABLE in variables:
+        token = hidden(variables[TOKEN_VARIABLE])
+    name = variables.get(PROFILE_VARIABLE)
+    by_arguments = given.base_url is not None and (given.token is not None or not needs_token)
+    missing = url is None or (token is None and needs_token)
+    profile = _named_or_default(name, variables) if missing or (name and not by_arguments) else None
+    if url is not None:
+        fits = profile is not None and same_server(url, profile.url)
+        if profile is not None and not fits and token is None and needs_token:
             raise InvalidArgument(
-                f"No token is known: pass token=, or set {TOKEN_VARIABLE}; ecompute.login() gives one."
+                f"No token is known for {url}: the profile {profile.name!r} is for {profile.url}, and "
+                f"neither token= nor {TOKEN_VARIABLE} is set."
             )
+        return _Choice(url, token, profile if fits else None)
+    if profile is None:
+        raise InvalidArgument(
+            f"No server is known: pass base_url=, set {URL_VARIABLE}, or make a profile the default."
+        )
+    of_environment = token is not None and given.token is None
+    if of_environment and (name is None or profile.has_credential):
+        raise InvalidArgument(
+            f"The token of {TOKEN_VARIABLE} is not sent to {profile.url}, which only the profile "
+            f"{profile.name!r} names: set {URL_VARIABLE} too, or unset {TOKEN_VARIABLE}."
+        )
+    return _Choice(profile.url, token, profile)
+
+
+def _settled(given: Given, choice: _Choice, credential: Credential | None, variables: _Variables) -> Settings:
+    profile = choice.profile
+    verify, cert, proxy = given.verify, given.cert, given.proxy
+    if verify is True:
+        verify = variables.get(CA_FILE_VARIABLE) or (profile and profile.ca_file) or True
+    if cert is None and profile is not None and profile.client_cert is not None:
+        key = profile.client_key
+        cert = profile.client_cert if key is None else (profile.client_cert, key)
+    if proxy is None and profile is not None:
+        proxy = profile.proxy
     return Settings(
-        base_url=_checked_url(url, _CLIENT_ORDER if needs_token else _LOGIN_ORDER),
-        token=None if token is None else _checked_token(token),
-        timeout=checked_timeout(timeout),
-        connect_timeout=checked_timeout(connect_timeout),
+        base_url=choice.url,
+        credential=credential,
+        timeout=_time(given, profile, "timeout") or CALL_TIMEOUT,
+        connect_timeout=_time(given, profile, "connect_timeout") or CONNECT_TIMEOUT,
+        read_timeout=_time(given, profile, "read_timeout"),
+        write_timeout=_time(given, profile, "write_timeout"),
+        verify=verify,
+        cert=cert,
+        proxy=proxy,
     )
 
 
-def checked_timeout(seconds: float) -> float:
+def _time(given: Given, profile: Profile | None, name: str) -> float | None:
+    seconds = getattr(given, name)
+    if seconds is None:
+        seconds = getattr(profile, name, None)
+    return None if seconds is None else checked_timeout(seconds, name)
+
+
+def _named_or_default(name: str | None, variables: _Variables) -> Profile | None:
+    from .profiles import default_path, load
+
+    path = default_path(variables)
+    name = name or load(path).default
+    return None if name is None else _profile(name, variables)
+
+
+def _profile(name: str, variables: _Variables) -> Profile:
+    from .profiles import default_path, load
+
+    profile = load(default_path(variables)).get(name)
+    try:
+        return evolve(profile, url=checked_url(profile.url))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"In the profile {name!r}: {error}") from None
+
+
+def _credential(choice: _Choice) -> Credential:
+    token, profile = choice.token, choice.profile
+    if token is None and profile is not None:
+        token = profile.token
+        if token is None and profile.credential_helper is not None:
+            return from_helper(profile.credential_helper)
+    if token is None:
+        raise InvalidArgument(
+            f"No token is known for {choice.url}: pass token=, set {TOKEN_VARIABLE}, or name a profile; "
+            "ecompute.login() gives a token."
+        )
+    return credential_of(token)
+
+
+def credential_of(token: Token | TokenSource) -> Credential:
+    """The credential that an argument stands for.
+
+    Raises:
+        InvalidArgument: it can be no token.
+    """
+    if token is NO_TOKEN:
+        raise InvalidArgument("The token must be a non-empty text of printable ASCII without spaces.")
+    return Credential(token) if isinstance(token, Token) else from_function(token)
+
+
+def changed(
+    settings: Settings,
+    *,
+    token: Token | TokenSource | None,
+    timeout: float | None,
+    connect_timeout: float | None,
+    read_timeout: float | None,
+    write_timeout: float | None,
+) -> Settings:
+    """The same with other values where these are not None.
+
+    Raises:
+        InvalidArgument: one of them is malformed.
+    """
+    times = {
+        "timeout": timeout,
+        "connect_timeout": connect_timeout,
+        "read_timeout": read_timeout,
+        "write_timeout": write_timeout,
+    }
+    told: dict[str, Any] = {
+        name: checked_timeout(seconds, name) for name, seconds in times.items() if seconds is not None
+    }
+    if token is not None:
+        told["credential"] = credential_of(token)
+    return evolve(settings, **told)
+
+
+def checked_timeout(seconds: float, name: str = "timeout") -> float:
     """A number of seconds above zero.
 
     Raises:
         InvalidArgument: it is none.
     """
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
-        raise InvalidArgument("timeout must be a number of seconds above zero.")
+        raise InvalidArgument(f"{name} must be a number of seconds above zero.")
     return float(seconds)
 
 
-def _checked_url(url: str, order: str) -> str:
+def checked_url(url: str, order: str = _CLIENT_ORDER) -> str:
+    """An address without its last slash; `order` is that of the caller's arguments.
+
+    Raises:
+        InvalidArgument: it is none, or holds what may be a secret.
+    """
     if not isinstance(url, str):
         raise InvalidArgument("base_url must be a text.")
     if is_token(url):
@@ -102,9 +322,18 @@ def _checked_url(url: str, order: str) -> str:
     return url.rstrip("/")
 
 
-def _checked_token(token: str) -> str:
-    # a file or a command substitution leaves a line end; anything else would end up in a header's error
-    stripped = token.strip() if isinstance(token, str) else ""
-    if not stripped or not all("!" <= c <= "~" for c in stripped):
-        raise InvalidArgument("The token must be a non-empty text of printable ASCII without spaces.")
-    return stripped
+_PORTS = {"http": 80, "https": 443}
+
+
+def same_server(one: str, other: str) -> bool:
+    """Whether two addresses are the same, however they are written."""
+
+    def parts(url: str) -> tuple[str, str | None, int, str]:
+        split = urlsplit(url.strip())
+        port = split.port or _PORTS.get(split.scheme, 0)
+        return split.scheme, split.hostname, port, split.path.rstrip("/")
+
+    try:
+        return parts(one) == parts(other)
+    except ValueError:
+        return False

@@ -27,14 +27,14 @@ class Subscription(Generic[T]):
     def __init__(
         self,
         transport: Transport,
-        timing: flows.Timing,
+        context: flows.Context,
         timeout: float,
         state: FeedState[T],
         changed: threading.Condition,
         operation: str,
     ) -> None:
         self._transport = transport
-        self._timing = timing
+        self._context = context
         self._timeout = timeout
         self._request = wire.encode_channel(EVENTS, OpenEvents(), operation)
         self._feed = state
@@ -46,7 +46,7 @@ class Subscription(Generic[T]):
     def __enter__(self) -> Self:
         if self._connection is not None or self._closed:
             raise Closed("A feed can be entered once: call events() or watch() again.")
-        flow = flows.connect(self._request, (), self._timeout, self._timing)
+        flow = flows.connect(self._request, (), self._timeout, self._context)
         flows.drive(flow, self._perform)
         return self
 
@@ -70,7 +70,7 @@ class Subscription(Generic[T]):
         deadline = None if timeout is None else time.monotonic() + timeout
         late = f"No event came {within(timeout)}"
         with self._receiving:
-            flow = flows.next_event(self._feed, self._take, self._request, self._timing, deadline, late)
+            flow = flows.next_event(self._feed, self._take, self._request, self._context, deadline, late)
             return flows.drive(flow, self._perform)
 
     def __repr__(self) -> str:
@@ -95,7 +95,7 @@ class Subscription(Generic[T]):
                 self._connection.wait(lambda: self._feed.ready, step.deadline, step.late)
             case flows.Pause():
                 with self._changed:
-                    self._changed.wait_for(lambda: self._closed, step.seconds)
+                    self._changed.wait_for(lambda: self._closed or self._feed.leaving, step.seconds)
                     self._check_open()
             case _:
                 raise TypeError(step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 
-from .contract.resources import Container
+from .bound import Container
 from .errors import Closed
 from .protocol import flows, temporary
 from .transport import Transport
@@ -24,7 +24,7 @@ class Temporary:
         transport: Transport,
         state: temporary.Temporary,
         timeout: float,
-        wait: Callable[[str], Container],
+        wait: Callable[[list[str]], list[Container]],
     ) -> None:
         self._transport = transport
         self._state = state
@@ -38,7 +38,7 @@ class Temporary:
         self._entered = True
         try:
             id = flows.drive(self._state.make(self._timeout), self._transport.perform)
-            return self._wait(id)
+            return (self._wait([id]))[0]
         except BaseException as error:
             self._undo(error)
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -13,8 +13,9 @@ from .connection import Connection
 from .contract.catalog import TERMINAL_PROTOCOL
 from .contract.endpoints import TERMINAL
 from .contract.requests import OpenTerminal
-from .errors import Closed, one_line, within
+from .errors import Closed, Unsupported, one_line, within
 from .protocol import flows, wire
+from .protocol.inputs import SystemFile
 from .protocol.terminal import TerminalState, check_size, pieces
 from .protocol.websocket import WebSocket
 from .transport import Transport
@@ -28,10 +29,10 @@ class Terminal:
     """
 
     def __init__(
-        self, transport: Transport, timing: flows.Timing, timeout: float, id: str, rows: int, cols: int
+        self, transport: Transport, context: flows.Context, timeout: float, id: str, rows: int, cols: int
     ) -> None:
         self._transport = transport
-        self._timing = timing
+        self._context = context
         self._name = one_line(str(id))
         self._timeout = timeout
         self._request = wire.encode_channel(TERMINAL, OpenTerminal(id, **check_size(rows, cols)))
@@ -42,7 +43,7 @@ class Terminal:
     def __enter__(self) -> Self:
         if self._connection is not None:
             raise Closed("A terminal can be entered once: call terminal() again.")
-        flow = flows.connect(self._request, (TERMINAL_PROTOCOL,), self._timeout, self._timing)
+        flow = flows.connect(self._request, (TERMINAL_PROTOCOL,), self._timeout, self._context)
         flows.drive(flow, self._perform)
         return self
 
@@ -79,11 +80,17 @@ class Terminal:
             InvalidAnswer: the server sent what is not of this API.
             Closed: the terminal was not entered.
         """
+        return self._read(timeout, lambda: False)
+
+    def _read(self, timeout: float | None, stopped: Callable[[], bool]) -> bytes:
+        """The same, but b"" also when it is to be stopped."""
         connection, state = self._entered(), self._state
         deadline = None if timeout is None else time.monotonic() + timeout
         late = f"The terminal of container {self._name} printed nothing {within(timeout)}"
-        connection.wait(lambda: state.readable, deadline, late)
+        connection.wait(lambda: state.readable or stopped(), deadline, late)
         with self._changed:
+            if not state.readable:
+                return b""
             was_full = state.full
             data = state.read()
         if was_full:
@@ -105,7 +112,7 @@ class Terminal:
             DeadlineExceeded: the shell took too little within `timeout` seconds (None: as long as it takes);
                 the beginning may have been taken.
             Closed: the terminal has ended, or was not entered.
-            InvalidArgument: neither bytes nor text.
+            InvalidArgument: neither bytes nor text, or a text that has no UTF-8.
         """
         connection = self._entered()
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -124,10 +131,44 @@ class Terminal:
         connection, message = self._entered(), self._state.resize(rows, cols)
         connection.send(partial(WebSocket.send_text, text=message))
 
+    def interact(self, *, stdin: SystemFile | None = None, stdout: SystemFile | None = None) -> int | None:
+        """Connect the caller's own terminal with this one until the shell ends; gives its exit status.
+
+        What is typed goes to the shell as it is, Ctrl-C included, and the size of the window with it, now and
+        whenever it changes. `~.` at the beginning of a line leaves at once, and gives None; `~~` types one
+        `~`. Afterwards, whatever happens, the caller's terminal is as it was before. A signal that would end
+        the process (TERM, HUP, QUIT), where it has no handler for it, does so after that.
+
+        `stdin` and `stdout` are files of the system, else those of the process. Where `stdin` is no terminal,
+        its bytes are passed on as they are, without a way to leave, and its end is typed as Ctrl-D, after a
+        newline where one is missing. Changes of the size are noticed in the main thread only.
+
+        Raises:
+            Unsupported: this system has no such terminals, as Windows.
+            InvalidArgument: `stdin` or `stdout` is no file of the system.
+            Closed: the terminal was not entered, or the output was closed.
+            ConnectError, InvalidAnswer: as for `read`.
+        """
+        self._entered()
+        try:
+            from .interact import Interaction
+        except ImportError:
+            raise Unsupported("interact() needs a system with terminals as POSIX has them.") from None
+        return Interaction(self, stdin, stdout).run()
+
     def _entered(self) -> Connection:
         if self._connection is None:
             raise Closed("A terminal has to be entered first: `with client.terminal(id) as terminal`.")
         return self._connection
+
+    @property
+    def _has_room(self) -> bool:
+        return self._entered().has_room
+
+    def _wake(self) -> None:
+        """Have whoever waits look again."""
+        with self._changed:
+            self._changed.notify_all()
 
     def close(self) -> None:
         """End the session, once what was written is sent; the shell gets a hang-up. Twice is no fault."""

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self
 
+from .bound import Container
 from .contract.endpoints import GET_CONTAINER
 from .contract.requests import GetContainer
-from .contract.resources import Container
+from .contract.resources import Container as AnyContainer
 from .errors import Closed, ConnectError, DeadlineExceeded, Error, within
 from .protocol import flows
+from .protocol.ids import Ref
 from .protocol.view import Reading, View
 from .protocol.websocket import CLOSE_WITHIN
 from .subscription import Subscription
 from .transport import Transport
 
 
-class Watch(Reading):
+class Watch(Reading[Container]):
     """All containers of the caller as they are now, by id, newest first; made by `client.watch()`.
 
     A mapping that the events feed keeps up to date: `view[id]`, `len(view)`, `view.values()`. Every reading
@@ -30,17 +32,23 @@ class Watch(Reading):
     `Closed`. Threads may share it.
     """
 
-    def __init__(self, transport: Transport, timing: flows.Timing, timeout: float) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        context: flows.Context,
+        timeout: float,
+        bind: Callable[[AnyContainer], Container],
+    ) -> None:
         self._transport = transport
-        self._timing = timing
+        self._context = context
         self._timeout = timeout
-        self._view = View()
+        self._view = View[Container](bind, Container)
         self._changed = threading.Condition()
-        self._feed = Subscription(transport, timing, timeout, self._view, self._changed, "watch")
+        self._feed = Subscription(transport, context, timeout, self._view, self._changed, "watch")
         self._thread = threading.Thread(target=self._keep, name="ecompute-watch", daemon=True)
 
     def __enter__(self) -> Self:
-        deadline = self._timing.now() + self._timeout
+        deadline = self._context.now() + self._timeout
         self._feed.__enter__()
         try:
             self._view.begin()
@@ -68,8 +76,32 @@ class Watch(Reading):
             DeadlineExceeded: it was not so in time.
             Error: the view has ended.
         """
-        deadline = None if timeout is None else self._timing.now() + timeout
+        deadline = None if timeout is None else self._context.now() + timeout
         self._wait(lambda: ready(self), deadline, f"The containers were not as wanted {within(timeout)}")
+
+    def live(
+        self,
+        until: str | Callable[[Mapping[str, Container]], bool] | None = None,
+        *,
+        only: Sequence[Ref] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Show the containers, and keep the picture up to date until `until` is so.
+
+        `until` is a status that all shown containers have, or a function as for `wait`; None goes on until
+        the timeout, the view's end or Ctrl-C. `only` names the containers to show (None: all); one of them
+        that is deleted is waited for no longer. In a notebook the table changes in place, on a terminal as
+        well where rich is installed; elsewhere each change is a line.
+
+        Raises:
+            ContainerFailed: one of those shown is `failed`, and another status was waited for.
+            DeadlineExceeded: it was not so within `timeout` seconds (None: as long as it takes).
+            Error: the view has ended.
+        """
+        from .live import Live
+
+        with Live(until, only) as live:
+            self.wait(live, timeout)
 
     def _wait(self, ready: Callable[[], bool], deadline: float | None, late: str) -> None:
         while True:
@@ -78,7 +110,7 @@ class Watch(Reading):
             # asked without the lock, since it may be the caller's code
             if ready():
                 return
-            left = None if deadline is None else max(0.0, deadline - self._timing.now())
+            left = None if deadline is None else max(0.0, deadline - self._context.now())
             with self._changed:
                 if not self._changed.wait_for(partial(self._view.is_newer, seen), left):
                     raise DeadlineExceeded(f"{late}.")
@@ -94,8 +126,8 @@ class Watch(Reading):
             raise
 
     def _look_at(self, id: str) -> None:
-        flow = flows.call(GET_CONTAINER, GetContainer(id), self._timeout, self._timing)
-        found: Container | Error
+        flow = flows.call(GET_CONTAINER, GetContainer(id), self._timeout, self._context)
+        found: AnyContainer | Error
         try:
             found = flows.drive(flow, self._transport.perform)
         except Error as error:

@@ -51,6 +51,7 @@ from .supervisor import Supervisor, Timing
 
 _log = get_logger(__name__)
 
+_VERSION = version("ecompute")
 _DEFAULT_HTTPS_PORT = 7443
 _LEAST_REAL_MEMORY_MB = 128
 """The micro guest of amd64 does not boot with 96 MB, and an API that says 64 would only make it fail."""
@@ -161,15 +162,18 @@ async def open_services(
     *,
     clock: Clock = system_clock,
     chosen: Drivers | None = None,
+    durable: bool = True,
 ) -> AsyncIterator[Services]:
     """Everything that serves the API, open and supervised until the block ends; machines keep running.
+
+    The state outlives a crash of the host if it is to be `durable`.
 
     Raises:
         HypervisorError, GatewayError, KeyringError, StoreError: one sentence for the operator.
     """
     keyring = Keyring.load(state.secret)
     parts = chosen or drivers(settings, state)
-    file = SqliteFile(state.database)
+    file = SqliteFile(state.database, durable=durable)
     try:
         containers = SqliteContainers(file)
         addresses = await _addresses(settings, SqliteMeta(file), containers)
@@ -191,7 +195,7 @@ async def open_services(
                 erased=lambda record: addresses.give_back(record.external_ip),
             )
             metrics = Metrics(
-                version=version("ecompute"),
+                version=_VERSION,
                 containers=containers.all,
                 queues=Queues(
                     writes=lambda: file.queue_depth,
@@ -251,16 +255,14 @@ def _bounds(settings: Settings) -> Bounds:
 
 
 async def _addresses(settings: Settings, meta: SqliteMeta, containers: SqliteContainers) -> AddressPlan:
-    installation_id = meta.get("installation_id")
-    if installation_id is None:
-        installation_id = secrets.token_hex(8)
-        await meta.set("installation_id", installation_id)
+    known = meta.get("installation_id")
+    installation_id = known or secrets.token_hex(8)
     stored = (meta.get("networks") or "").split()
     taken = {record.external_ip for record in containers.all()}
     have = told_networks if settings.hypervisor == "simulated" else claim_networks
     plan = have(installation_id, stored=stored, taken=taken)
-    if " ".join(plan.networks) != " ".join(stored):
-        await meta.set("networks", " ".join(plan.networks))
+    if known is None or list(plan.networks) != stored:
+        await meta.set({"installation_id": installation_id, "networks": " ".join(plan.networks)})
     return plan
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,20 +23,29 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .http.app import Api
+from . import assembly
+from .faults import Faults, FaultyServer
+from .gateway.silent import SilentGateway
+from .guest.simulated import SimulatedGuests
+from .handlers.call import Services
 from .http.serving import Server, listen
+from .hypervisor.simulated import SimulatedHypervisor
 from .identity.accounts import account, new_user
+from .identity.credentials import Credentials
 from .identity.keyring import Keyring
 from .people import people_of
 from .settings import MAX_LIMIT, Settings, as_options, gather
 from .state import StateDirectory
-from .store.database import SqliteFile
-from .store.interface import Duplicate, User
+from .store.database import SqliteFile, empty_database
+from .store.interface import Duplicate, User, UserStore
 
 if TYPE_CHECKING:
     from ecompute import AsyncClient, Client
 
 T = TypeVar("T")
+
+# what every server begins with; a server is ready in less time than this takes
+empty_database()
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -44,17 +54,36 @@ _STOP_SECONDS = 30.0
 class RunningServer:
     """A server that answers at `url`, with the session token of one user in `token`."""
 
-    def __init__(self, url: str, hypervisor: str, state: StateDirectory, people: Population) -> None:
+    def __init__(
+        self,
+        url: str,
+        hypervisor: str,
+        state: StateDirectory,
+        people: Population,
+        faults: Faults | None,
+    ) -> None:
         self.url = url
+        self._faults = faults
         self.hypervisor = hypervisor
         self.state = state.path
         self._people = people
-        user = people.find("alice") or people.add("alice", None)
+        user, self.token = people.first("alice")
         self.user_id = user.id
-        self.token = people.session(user)
 
     def __repr__(self) -> str:
-        return f"<RunningServer {self.url}>"
+        seed = f", faults of seed {self._faults.seed}" if self._faults and self._faults.history else ""
+        return f"<RunningServer {self.url}{seed}>"
+
+    @property
+    def faults(self) -> Faults:
+        """The levers by which this server misbehaves on demand.
+
+        Raises:
+            RuntimeError: the server runs in a process of its own, where nothing can be put on from here.
+        """
+        if self._faults is None:
+            raise RuntimeError("Faults need the simulated host in this process: running_server() alone.")
+        return self._faults
 
     def client(self, token: str | None = None) -> Client:
         """A client of the library with this user's session, or with another token."""
@@ -70,8 +99,8 @@ class RunningServer:
 
     def add_user(self, name: str, password: str | None = None) -> OtherUser:
         """One more user; with a password the user can log in."""
-        user = self._people.add(name, password)
-        return OtherUser(user.id, self._people.session(user))
+        user, token = self._people.add(name, password)
+        return OtherUser(user.id, token)
 
     def api_token(self, scopes: Mapping[str, Sequence[str]], *, expires_in: float | None = None) -> str:
         """An API token of the first user; `<uid>` in a scope stands for the user's id, seconds may be
@@ -90,39 +119,47 @@ class OtherUser:
 
 
 class Population:
-    """Accounts and credentials of a running server, written past its API."""
+    """Accounts and credentials of a running server, written past its API; all on one event loop."""
 
-    def __init__(self, state: StateDirectory, loop: LoopThread) -> None:
+    def __init__(self, users: UserStore, credentials: Credentials, loop: LoopThread) -> None:
+        self._users = users
+        self._credentials = credentials
         self._loop = loop
-        self._file = SqliteFile(state.database)
-        self._people = people_of(self._file, Keyring.load(state.secret))
 
-    def add(self, name: str, password: str | None) -> User:
+    def first(self, name: str) -> tuple[User, str]:
+        """The user of that name, made if need be, and a session."""
+
+        async def find() -> tuple[User, str]:
+            user = self._users.by_name(name)
+            if user is None:
+                user = account(name, "", now=time.time())
+                await self._users.add(user)
+            return user, self._credentials.mint_session(user, time.time())
+
+        return self._loop.call(find())
+
+    def add(self, name: str, password: str | None) -> tuple[User, str]:
+        """A new user, and a session."""
         # no hash is made where no password is asked for: one takes longer than everything else here
         now = time.time()
         user = account(name, "", now=now) if password is None else new_user(name, password, now=now)
+
+        async def add() -> str:
+            await self._users.add(user)
+            return self._credentials.mint_session(user, now)
+
         try:
-            self._loop.call(self._people.users.add(user))
+            return user, self._loop.call(add())
         except Duplicate:
             raise ValueError(f"there is a user named {name} already") from None
-        return user
-
-    def find(self, name: str) -> User | None:
-        return self._people.users.by_name(name)
-
-    def session(self, user: User) -> str:
-        return self._people.credentials.mint_session(user, time.time())
 
     def token(self, user_id: str, scopes: Mapping[str, Sequence[str]], expires_in: float | None) -> str:
         now = time.time()
         expires_at = 0 if expires_in is None else int(now + expires_in)
-        minting = self._people.credentials.mint_token(
+        minting = self._credentials.mint_token(
             user_id, "test", scopes, now=now, expires_at=expires_at, limit=MAX_LIMIT
         )
         return self._loop.call(minting)[0]
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class LoopThread:
@@ -164,56 +201,64 @@ def running_server(
         stack.callback(loop.close)
         directory = StateDirectory(folder)
         if hypervisor == "simulated" and in_process is not False:
-            url = stack.enter_context(_in_thread(chosen, directory, loop))
+            opened = _in_thread(chosen, directory, loop, durable=state is not None)
+            url, people, faults = stack.enter_context(opened)
+            yield RunningServer(url, hypervisor, directory, people, faults)
         else:
             url = stack.enter_context(_in_child(chosen, keep=state is not None))
-        people = Population(directory, loop)
-        stack.callback(people.close)
-        yield RunningServer(url, hypervisor, directory, people)
+            file = SqliteFile(directory.database)
+            stack.callback(file.close)
+            known = people_of(file, Keyring.load(directory.secret))
+            people = Population(known.users, known.credentials, loop)
+            yield RunningServer(url, hypervisor, directory, people, None)
 
 
 @contextmanager
-def _in_thread(settings: Settings, state: StateDirectory, loop: LoopThread) -> Iterator[str]:
-    # imported late: a test against libvirt does not need the simulated host here, nor the other way round
-    from . import assembly
-
-    ready: asyncio.Queue[str | BaseException] = asyncio.Queue()
+def _in_thread(
+    settings: Settings, state: StateDirectory, loop: LoopThread, *, durable: bool
+) -> Iterator[tuple[str, Population, Faults]]:
+    machines = SimulatedHypervisor(state.path)
+    parts = assembly.Drivers(machines, SimulatedGuests(machines), SilentGateway(), lambda kind: None)
+    faults = Faults(machines, loop.call)
+    ready: asyncio.Queue[Services | BaseException] = asyncio.Queue()
     servers: list[Server] = []
 
-    async def serve() -> None:
+    async def serve(listener: socket.socket) -> None:
         state.lock()
         try:
-            with listen(settings.host, settings.port) as listener:
-                url = "http://{}:{}".format(*listener.getsockname()[:2])
-                async with assembly.open_services(settings, state) as services:
-                    server = Server(
-                        Api(services),
-                        started=lambda: ready.put_nowait(url),
-                        trusted_proxies=settings.trusted_proxies,
-                    )
-                    servers.append(server)
-                    await server.serve(sockets=[listener])
+            opening = assembly.open_services(settings, state, chosen=parts, durable=durable)
+            async with opening as services:
+                server = FaultyServer(
+                    services,
+                    faults,
+                    started=lambda: ready.put_nowait(services),
+                    trusted_proxies=settings.trusted_proxies,
+                )
+                servers.append(server)
+                await server.serve(sockets=[listener])
         except BaseException as error:
             ready.put_nowait(error)
             raise
         finally:
             state.unlock()
 
-    async def start() -> tuple[asyncio.Task[None], str | BaseException]:
-        task = asyncio.create_task(serve())
+    async def start(listener: socket.socket) -> tuple[asyncio.Task[None], Services | BaseException]:
+        task = asyncio.create_task(serve(listener))
         return task, await ready.get()
 
     async def stop(task: asyncio.Task[None]) -> None:
         await servers[0].stop()
         await task
 
-    task, url = loop.call(start())
-    if isinstance(url, BaseException):
-        raise url
-    try:
-        yield url
-    finally:
-        loop.call(stop(task))
+    with listen(settings.host, settings.port) as listener:
+        url = "http://{}:{}".format(*listener.getsockname()[:2])
+        task, services = loop.call(start(listener))
+        if isinstance(services, BaseException):
+            raise services
+        try:
+            yield url, Population(services.users, services.credentials, loop), faults
+        finally:
+            loop.call(stop(task))
 
 
 @contextmanager

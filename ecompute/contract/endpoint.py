@@ -80,20 +80,26 @@ class RequestField:
     empty: tuple[Any, ...]
 
 
+_fields_by_class: dict[type, tuple[RequestField, ...]] = {}
+
+
 def request_fields(cls: type) -> tuple[RequestField, ...]:
     """The fields of a request class in their order, types resolved."""
-    attrs.resolve_types(cls)
-    return tuple(
-        RequestField(
-            name=a.name,
-            type=a.type,
-            place=a.metadata.get(_PLACE, "body"),
-            rule=a.metadata.get(_RULE),
-            has_default=_DEFAULT in a.metadata,
-            default=a.metadata.get(_DEFAULT),
-            empty=a.metadata.get(_EMPTY, ()),
-        )
-        for a in attrs.fields(cls)
+    if cls not in _fields_by_class:
+        attrs.resolve_types(cls)
+        _fields_by_class[cls] = tuple(_request_field(a) for a in attrs.fields(cls))
+    return _fields_by_class[cls]
+
+
+def _request_field(a: attrs.Attribute[Any]) -> RequestField:
+    return RequestField(
+        name=a.name,
+        type=a.type,
+        place=a.metadata.get(_PLACE, "body"),
+        rule=a.metadata.get(_RULE),
+        has_default=_DEFAULT in a.metadata,
+        default=a.metadata.get(_DEFAULT),
+        empty=a.metadata.get(_EMPTY, ()),
     )
 
 

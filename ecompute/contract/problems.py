@@ -76,3 +76,8 @@ class InvalidFields(ValueError):
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         super().__init__("; ".join(f"{f.path}: {f.problem}" if f.path else f.problem for f in faults))
         self.faults = faults
+
+
+def dotted(path: str) -> str:
+    """A path as the end of another one."""
+    return f".{path}" if path and not path.startswith("[") else path

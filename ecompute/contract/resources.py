@@ -12,6 +12,8 @@ from typing import Any
 
 from attrs import field, fields, frozen
 
+from ecompute.shown import Shown
+
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -19,8 +21,8 @@ def _extra() -> Any:
     return field(factory=dict, kw_only=True, repr=False, hash=False)
 
 
-@frozen
-class Container:
+@frozen(eq=False)
+class Container(Shown):
     """A container as the server last told it.
 
     Sizes are in the unit that the name says. `status` and `instance_type` are plain text, since a newer
@@ -48,9 +50,18 @@ class Container:
     status_reason: str | None = None
     extra: Mapping[str, Any] = _extra()
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Container):
+            return NotImplemented
+        return all(getattr(self, a.name) == getattr(other, a.name) for a in fields(Container))
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.name, self.status))
+
     def __repr__(self) -> str:
         shown = ((a.name, getattr(self, a.name)) for a in fields(Container) if a.repr)
-        return f"Container({', '.join(f'{name}={value!r}' for name, value in shown if value is not None)})"
+        told = ", ".join(f"{name}={value!r}" for name, value in shown if value is not None)
+        return f"{type(self).__name__}({told})"
 
 
 @frozen
@@ -62,7 +73,7 @@ class ContainerList:
 
 
 @frozen
-class SSHKey:
+class SSHKey(Shown):
     """A registered public key: `public_key` is its type, base64 and comment."""
 
     id: int
@@ -81,7 +92,7 @@ class SSHKeyList:
 
 
 @frozen
-class SSHAccess:
+class SSHAccess(Shown):
     """Whether a container can be reached by SSH from outside."""
 
     ssh_enabled: bool
@@ -89,7 +100,7 @@ class SSHAccess:
 
 
 @frozen
-class IngressRule:
+class IngressRule(Shown):
     """A published port: connections to `port` from outside lead to `target_port` inside. `created_at` is in
     seconds since the epoch.
     """
@@ -110,7 +121,7 @@ class IngressRuleList:
 
 
 @frozen
-class Mounts:
+class Mounts(Shown):
     """The paths of a container that persist. `restarted` is there only after a change: whether the container
     was restarted for it.
     """
@@ -129,7 +140,7 @@ class Acknowledgement:
 
 
 @frozen
-class Session:
+class Session(Shown):
     """Who a credential belongs to. `token` is there only after a login, and never in `repr`."""
 
     user_id: str
@@ -141,7 +152,7 @@ class Session:
 
 
 @frozen
-class Token:
+class Token(Shown):
     """An API token. Times are in seconds since the epoch; `expires_at` and `last_used_at` are 0 for never.
 
     `token` is the credential itself: there only in the answer that made it, and never in `repr`.

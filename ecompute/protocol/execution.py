@@ -1,12 +1,14 @@
 """One command by `ecompute.exec.v1` as state: what is to be sent, what it has printed, how it ended.
 
 A text frame names the command, then binary frames carry the standard streams, the first byte saying which,
-and `exit` ends it all. What the command prints is kept until its end, so it never has to wait for a reader.
+and `exit` ends it all. What the command prints is kept until its end, or given away as it comes; then it has
+to wait for a slow taker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from ecompute.contract.catalog import EXEC_PROTOCOL
 from ecompute.contract.codec import write_control
@@ -22,9 +24,16 @@ from ecompute.errors import (
     one_line,
 )
 
-from .terminal import control_message
+from .terminal import MAX_BUFFERED, control_message
 from .websocket import MAX_FRAME, NORMAL
 
+_INPUT = bytes([Stream.INPUT])
+_PRINTED = (Stream.OUTPUT, Stream.ERROR)
+_BY_MARK = {int(stream): stream for stream in _PRINTED}
+_RUN_SIZE = 256
+"""What a piece of output counts for beside its bytes: two streams may take turns byte by byte."""
+_LAST_WORDS = 300
+"""Bytes of standard error in which the last line is looked for."""
 _NOT_TAKEN = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.TOO_LARGE)
 """How a server refuses what it was sent."""
 
@@ -32,20 +41,20 @@ _NOT_TAKEN = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.TOO_LA
 class Execution:
     """One command, from its opening to its exit. Not thread-safe by itself.
 
+    What it writes to a stream in `given_away` is to be fetched by `take`; the rest is kept for the result.
+
     Raises:
-        InvalidArgument: the command is no text, or one that no shell can get; the input is neither bytes nor
-            text.
+        InvalidArgument: the command is no text, or one that no shell can get.
     """
 
-    full = False  # what has come is kept until the end
-
-    def __init__(self, command: str, input: bytes | str | None) -> None:
+    def __init__(self, command: str | Sequence[str], given_away: Collection[Stream] = ()) -> None:
         self._execute = Execute(_line(command))
-        self._input = _checked(input)
         self._exit_status: int | None = None
         self._ended = False
         self._failure: Error | None = None
-        self._printed = {Stream.OUTPUT: bytearray(), Stream.ERROR: bytearray()}
+        self._kept = {stream: bytearray() for stream in _PRINTED if stream not in given_away}
+        self._waiting: list[tuple[Stream, bytearray]] = []
+        self._waiting_size = 0
         self._stream: Stream | None = None
 
     # what goes out
@@ -59,13 +68,21 @@ class Execution:
         if subprotocol != EXEC_PROTOCOL:
             raise Unsupported("This server runs no single commands: use its terminals.")
 
-    def messages(self) -> Iterator[str | bytes]:
-        """All that is to be sent, texts and binary: the command, its input, the end of that."""
-        yield write_control(self._execute)
+    def beginning(self) -> str:
+        """The first message: the command."""
+        return write_control(self._execute)
+
+    @staticmethod
+    def frames(data: memoryview) -> Iterator[bytes]:
+        """The messages for a piece of the input."""
         most = MAX_FRAME - 1
-        for start in range(0, len(self._input), most):
-            yield bytes([Stream.INPUT]) + self._input[start : start + most]
-        yield write_control(EndOfInput())
+        for start in range(0, len(data), most):
+            yield _INPUT + data[start : start + most]
+
+    @staticmethod
+    def end_of_input() -> str:
+        """The message that closes the command's input."""
+        return write_control(EndOfInput())
 
     # what comes in
 
@@ -78,12 +95,20 @@ class Execution:
         if starts:
             self._stream = None
         if self._stream is None and data:
-            self._stream = next((s for s in self._printed if s == data[0]), None)
+            self._stream = _BY_MARK.get(data[0])
             data = data[1:]
             if self._stream is None:
                 raise InvalidAnswer("The server sent output of a stream that the API does not have.")
-        if self._stream is not None and not self._ended:
-            self._printed[self._stream] += data
+        if self._stream is None or not data or self._ended:
+            return
+        if self._stream in self._kept:
+            self._kept[self._stream] += data
+            return
+        if not self._waiting or self._waiting[-1][0] is not self._stream:
+            self._waiting.append((self._stream, bytearray()))
+            self._waiting_size += _RUN_SIZE
+        self._waiting[-1][1].extend(data)
+        self._waiting_size += len(data)
 
     def on_text(self, text: str) -> None:
         """A control message; unknown types are ignored.
@@ -101,6 +126,21 @@ class Execution:
             self._ended = True
             self._failure = _unfinished(error)
 
+    @property
+    def full(self) -> bool:
+        """Whether what waits has to be taken before more is read."""
+        return self._waiting_size >= MAX_BUFFERED
+
+    @property
+    def takeable(self) -> bool:
+        """Whether something waits to be taken."""
+        return self._waiting_size > 0
+
+    def take(self) -> list[tuple[Stream, bytes]]:
+        """What has come for the streams that are given away, in its order, in as few pieces as it takes."""
+        runs, self._waiting, self._waiting_size = self._waiting, [], 0
+        return [(stream, bytes(data)) for stream, data in runs]
+
     # the end
 
     @property
@@ -109,7 +149,7 @@ class Execution:
         return self._ended
 
     def result(self) -> CommandResult:
-        """How the command ended.
+        """How the command ended, with all that was kept.
 
         Raises:
             Error: the connection ended before.
@@ -117,7 +157,7 @@ class Execution:
         if self._failure is not None:
             raise self._failure
         assert self._exit_status is not None
-        output, error = (bytes(self._printed[stream]) for stream in (Stream.OUTPUT, Stream.ERROR))
+        output, error = (bytes(self._kept.get(stream, b"")) for stream in _PRINTED)
         return CommandResult(self._exit_status, output, error)
 
 
@@ -129,16 +169,24 @@ def checked(id_: str, result: CommandResult) -> CommandResult:
     """
     if result.exit_status != 0:
         raise CommandFailed(
-            f"The command in container {one_line(id_)} ended with exit status {result.exit_status}; "
-            "`result` holds what it printed.",
+            f"The command in container {one_line(id_)} ended with exit status {result.exit_status}"
+            f"{_last_words(result.error)}; `result` holds what it printed.",
             result=result,
         )
     return result
 
 
+def _last_words(printed: bytes) -> str:
+    """What a command most often says at its end: why."""
+    lines = printed[-_LAST_WORDS:].decode("utf-8", "replace").strip().splitlines()
+    return f": {one_line(lines[-1])}" if lines else ""
+
+
 def _line(command: object) -> str:
+    if isinstance(command, list | tuple) and command and all(isinstance(word, str) for word in command):
+        command = shlex.join(command)
     if not isinstance(command, str):
-        raise InvalidArgument("A command is a text: one line for the shell.")
+        raise InvalidArgument("A command is a text, one line for the shell, or a list of its words.")
     if "\0" in command:
         raise InvalidArgument("A command cannot hold NUL: no shell takes it.")
     try:
@@ -166,14 +214,16 @@ def _unfinished(error: Error | None) -> Error:
     return error
 
 
-def _checked(data: bytes | str | None) -> memoryview:
-    if data is None:
-        return memoryview(b"")
-    if isinstance(data, str):
-        try:
-            data = data.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            raise InvalidArgument("The input of a command must be valid Unicode, or bytes.") from None
-    elif not isinstance(data, bytes | bytearray | memoryview):
-        raise InvalidArgument("The input of a command is bytes or a text.")
-    return memoryview(data).cast("B")
+def takers(
+    on_output: Callable[[bytes], object] | None, on_error: Callable[[bytes], object] | None
+) -> dict[Stream, Callable[[bytes], object]]:
+    """Who takes which stream.
+
+    Raises:
+        InvalidArgument: one cannot be called.
+    """
+    given = {Stream.OUTPUT: on_output, Stream.ERROR: on_error}
+    found = {stream: taker for stream, taker in given.items() if taker is not None}
+    if not all(callable(taker) for taker in found.values()):
+        raise InvalidArgument("on_output and on_error are functions that take bytes.")
+    return found

@@ -8,29 +8,38 @@ ever missed and memory is bounded by the number of containers.
 
 from __future__ import annotations
 
+import typing
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic
 
 from attrs import frozen
 
-from ecompute.contract.codec import load_json, read_message
+from ecompute.contract.codec import read_news
 from ecompute.contract.messages import ContainerDeleted, ContainerSnapshot, ContainerStatus, FeedMessage
 from ecompute.contract.problems import InvalidFields
 from ecompute.contract.resources import Container
 from ecompute.errors import Error, InvalidAnswer, one_line
 
-T = TypeVar("T")
+T = typing.TypeVar("T")
+if TYPE_CHECKING:
+    # a default of type variables is newer than the oldest Python that this runs on (PEP 696)
+    from typing_extensions import TypeVar
+
+    C = TypeVar("C", bound=Container, default=Container)
+else:
+    C = typing.TypeVar("C")
 
 MAX_PENDING = 1024
 """Changes kept one by one for a slow caller, before only the difference is kept."""
 
 
 @frozen
-class Snapshot:
+class Snapshot(Generic[C]):
     """All containers, newest first: the first event of a feed, and told only once."""
 
-    containers: tuple[Container, ...]
+    containers: tuple[C, ...]
 
 
 @frozen
@@ -56,7 +65,7 @@ class Deleted:
     previous: str | None
 
 
-Event = Snapshot | StatusChanged | Deleted
+Event = Snapshot[C] | StatusChanged | Deleted
 """What a feed yields."""
 
 
@@ -70,15 +79,19 @@ class _Known:
 class FeedState(ABC, Generic[T]):
     """The state of one subscription, over as many connections as it takes. Not thread-safe by itself.
 
-    What is made of the messages, and taken by the owner, is for those who inherit.
+    What is made of the messages, and taken by the owner, is for those who inherit; `container` is the class
+    that the containers in messages are made of.
     """
 
     full = False  # a feed never holds its connection up
+    leaving = False
+    """Whether its owner wants no more of it: it does not come back any more."""
 
-    def __init__(self) -> None:
-        self.connected = False
+    def __init__(self, container: type[Container] = Container) -> None:
+        self._container = container
+        self.connected: bool = False
         """Whether a connection is there, from `opened` until `lost`."""
-        self.synced = False
+        self.synced: bool = False
         """Whether the present connection has told its snapshot."""
         self.failure: Error | None = None
         """Why the last connection was lost."""
@@ -115,7 +128,7 @@ class FeedState(ABC, Generic[T]):
             InvalidAnswer: it is none of this API.
         """
         try:
-            message = read_message(load_json(text.encode("utf-8", "surrogatepass")))
+            message = read_news(text, self._container)
         except InvalidFields as error:
             raise InvalidAnswer(
                 f"The events feed sent what does not fit the API: {one_line(str(error))}.",
@@ -125,13 +138,22 @@ class FeedState(ABC, Generic[T]):
             self.receive(message)
 
 
-class Feed(FeedState[Event]):
-    """The changes of all containers, one event at a time. A slow caller is told the difference instead."""
+class Feed(FeedState[Event[C]], Generic[C]):
+    """The changes of all containers, one event at a time. A slow caller is told the difference instead.
 
-    def __init__(self, max_pending: int = MAX_PENDING) -> None:
-        super().__init__()
+    `bind` makes of each container what the caller gets.
+    """
+
+    def __init__(
+        self,
+        bind: Callable[[Container], C],
+        max_pending: int = MAX_PENDING,
+        container: type[Container] = Container,
+    ) -> None:
+        super().__init__(container)
+        self._bind = bind
         self._max_pending = max_pending
-        self._first: Snapshot | None = None
+        self._first: Snapshot[C] | None = None
         self._started = False
         self._told: dict[str, _Known] = {}
         self._latest: dict[str, _Known] = {}
@@ -169,7 +191,7 @@ class Feed(FeedState[Event]):
             self._fall_behind()
         else:
             self._started = True
-            self._first = Snapshot(message.containers)
+            self._first = Snapshot(tuple(map(self._bind, message.containers)))
             self._told = dict(self._latest)
 
     def _queue(self, message: ContainerStatus | ContainerDeleted) -> None:
@@ -188,12 +210,12 @@ class Feed(FeedState[Event]):
         changed = (id_ for id_, known in self._latest.items() if self._told.get(id_) != known)
         self._gap = dict.fromkeys([*sorted(gone), *changed])
 
-    def take(self) -> Event | None:
+    def take(self) -> Event[C] | None:
         """The next event, or None when the caller has been told everything."""
         if self._first is not None:
             first, self._first = self._first, None
             return first
-        event: Event | None = None
+        event: Event[C] | None = None
         while event is None and self._pending:
             message = self._pending.popleft()
             if isinstance(message, ContainerDeleted):
@@ -207,7 +229,7 @@ class Feed(FeedState[Event]):
             event = self._tell(id_, self._latest.get(id_))
         return event
 
-    def _tell(self, id_: str, now: _Known | None) -> Event | None:
+    def _tell(self, id_: str, now: _Known | None) -> StatusChanged | Deleted | None:
         before = self._told.pop(id_, None)
         previous = None if before is None else before.status
         if now is not None:

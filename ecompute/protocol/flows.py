@@ -8,23 +8,32 @@ arguments.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from math import inf
 from typing import Any, Generic, TypeVar
 
-from attrs import define, frozen
+from attrs import frozen
 
+from ecompute.contract.catalog import IDEMPOTENCY_SECONDS
 from ecompute.contract.endpoint import Endpoint
+from ecompute.contract.endpoints import ENDPOINTS, GET_SESSION
+from ecompute.contract.requests import GetSession
 from ecompute.errors import (
     APIError,
     ConnectError,
     DeadlineExceeded,
     Error,
     InvalidAnswer,
+    InvalidArgument,
     OutcomeUnknown,
+    Unsupported,
+    about,
     within,
 )
 
 from . import policy, wire
+from .context import Context as Context
+from .context import Server as Server
 from .feed import FeedState
 
 T = TypeVar("T")
@@ -70,13 +79,19 @@ class Await:
 
 
 @frozen
-class NextEvent:
-    """Wait for the next event of a feed, at most until `deadline`; its result is the event."""
+class Until(Generic[T]):
+    """Wait until `ready`, asked after each change that a feed tells, gives something true: that is the
+    result.
 
+    `deadline` and `late` are as for `Await`.
+    """
+
+    ready: Callable[[], T]
     deadline: float
+    late: str
 
 
-Step = Send | Pause | Connect | Await | NextEvent
+Step = Send | Pause | Connect | Await | Until[Any]
 Flow = Generator[Step, Any, T]
 
 
@@ -116,42 +131,60 @@ async def adrive(flow: Flow[T], perform: Callable[[Step], Awaitable[Any]]) -> T:
         flow.close()
 
 
-@frozen
-class Timing:
-    """Where a flow's time and chance come from: seconds on a clock that only goes forward, and 0 to 1."""
+class _Tries:
+    """How often something was tried, and how long that may go on."""
 
-    now: Callable[[], float]
-    random: Callable[[], float]
+    def __init__(self, message: wire.HTTPRequest, timeout: float, context: Context) -> None:
+        self.count = 1
+        self._message = message
+        self._context = context
+        self._retries = context.retries or policy.CALLS
+        self._timeout = timeout
+        self._deadline = context.now() + timeout
 
+    @property
+    def left(self) -> float:
+        return self._deadline - self._context.now()
 
-@define
-class Server:
-    """What a server's answers have told about it, whatever else they say."""
+    def again(self, error: Error, *, settling: bool = False) -> Flow[bool]:
+        """Make a pause, if there is to be another try; `settling` goes on as long as there is time.
 
-    honours_keys: bool = False
-    """Whether one has said that it honours idempotency keys."""
+        Raises:
+            DeadlineExceeded: the time is over, and the server was silent.
+        """
+        wish = getattr(error, "retry_after", None)
+        pause = self._retries.pause(self.count, self._context.random(), wish)
+        if pause >= self.left:
+            if isinstance(error, ConnectError) and error.timed_out:
+                raise self._late() from error
+            return False
+        if self.count >= self._retries.attempts and not settling:
+            return False
+        self._context.observer.retrying(self._message, self.count, error, pause)
+        self.count += 1
+        yield Pause(pause)
+        return True
 
-    def hear(self, answer: wire.HTTPAnswer) -> None:
-        """Learn from an answer."""
-        # a gateway may answer in its place, and knows nothing of keys: once said is said
-        self.honours_keys = self.honours_keys or wire.honours_keys(answer)
+    def _late(self) -> Error:
+        late = DeadlineExceeded(f"{self._message.operation} was not answered {within(self._timeout)}.")
+        about(late, self._message)
+        return late
 
 
 def call(
     endpoint: Endpoint[Request, Response],
     request: Request,
     timeout: float,
-    timing: Timing,
+    context: Context,
     caller: str | None = None,
     *,
     idempotency_key: str | None = None,
-    server: Server | None = None,
 ) -> Flow[Response]:
     """One operation: sent, repeated where that is safe, answered, all within `timeout` seconds. `caller` is
     what messages call it, None for the row's name.
 
-    A key alone makes nothing safe to repeat here: whether the server honours it is for the caller to know.
-    `server` learns from the answers.
+    A row that must not be repeated is repeated all the same under `idempotency_key`, if the server says that
+    it honours keys; when it has not said so before it is needed, it is asked.
 
     Raises:
         InvalidArgument: the request cannot be sent as it is.
@@ -159,89 +192,178 @@ def call(
         ConnectError: the server cannot be reached, or broke off.
         DeadlineExceeded: there was no answer in time.
         InvalidAnswer: the answer is not one of this API.
-        OutcomeUnknown: one of the last three, after a request that must not be repeated may have been taken.
+        OutcomeUnknown: a request that must not be repeated may have been taken, and more cannot be known.
     """
     message = wire.encode(endpoint, request, caller, idempotency_key=idempotency_key)
-    repeatable = policy.may_repeat(endpoint)
-    attempts = _Attempts(endpoint, message, server or Server())
+    if policy.may_repeat(endpoint):
+        return (yield from _repeatable(endpoint, message, timeout, context))
+    return (yield from _once(endpoint, message, timeout, context, idempotency_key))
+
+
+def _attempt(
+    endpoint: Endpoint[Any, Response], message: wire.HTTPRequest, context: Context, tries: _Tries, track: bool
+) -> Flow[Response]:
+    answer: wire.HTTPAnswer | None = None
     try:
-        return (yield from _with_retries(attempts, message, repeatable, timeout, timing))
-    except (APIError, ConnectError, InvalidAnswer) as error:
-        if repeatable or not policy.leaves_doubt(error):
-            raise
-        raise OutcomeUnknown(
-            f"{message.operation} was sent, but its answer was lost: it may or may not have happened. List "
-            "before trying again.",
-            operation=endpoint.name,
-            request=request,
-        ) from error
+        began = context.sent(message, tries.count)
+        came: wire.HTTPAnswer = yield Send(message, tries.left, track)
+        answer = came
+        context.observer.answered(message, tries.count, came, context.now() - began)
+        context.server.hear(came)
+        return wire.decode(endpoint, message, came, context.container)
+    except Error as error:
+        about(error, wire.public_request(endpoint, message), wire.public_answer(endpoint, answer))
+        raise
 
 
-class _Attempts(Generic[Request, Response]):
-    """The tries of one operation, which remember whether an earlier one may have had its effect."""
-
-    def __init__(
-        self, endpoint: Endpoint[Request, Response], message: wire.HTTPRequest, server: Server
-    ) -> None:
-        self._endpoint = endpoint
-        self._message = message
-        self._server = server
-        self._in_doubt = False
-
-    def __call__(self, remaining: float) -> Flow[Response]:
-        track = not policy.may_repeat(self._endpoint)
+def _repeatable(
+    endpoint: Endpoint[Any, Response], message: wire.HTTPRequest, timeout: float, context: Context
+) -> Flow[Response]:
+    tries = _Tries(message, timeout, context)
+    in_doubt = False
+    while True:
         try:
-            answer = yield Send(self._message, remaining, track)
-            self._server.hear(answer)
-            return wire.decode(self._endpoint, self._message, answer)
+            return (yield from _attempt(endpoint, message, context, tries, False))
         except (APIError, ConnectError) as error:
-            if self._in_doubt and policy.has_reached_aim(self._endpoint, error):
-                return wire.acknowledged(self._endpoint)
-            self._in_doubt = self._in_doubt or policy.leaves_doubt(error)
-            raise
+            if in_doubt and policy.has_reached_aim(endpoint, error):
+                return wire.acknowledged(endpoint)
+            in_doubt = in_doubt or policy.leaves_doubt(error)
+            if not policy.is_transient(error, repeatable=True) or not (yield from tries.again(error)):
+                raise
+
+
+def _once(
+    endpoint: Endpoint[Any, Response],
+    message: wire.HTTPRequest,
+    timeout: float,
+    context: Context,
+    key: str | None,
+    doubted_since: float | None = None,
+) -> Flow[Response]:
+    """A request that may have one effect only; `doubted_since` is when it was first sent, if before."""
+    tries = _Tries(message, timeout, context)
+    sent_at = context.wall() if doubted_since is None else doubted_since
+    in_doubt = doubted_since is not None
+    while True:
+        try:
+            return (yield from _attempt(endpoint, message, context, tries, True))
+        except (APIError, ConnectError, InvalidAnswer) as error:
+            failure: Error = error
+        in_doubt = in_doubt or policy.leaves_doubt(failure)
+        under_way = in_doubt and policy.is_under_way(endpoint, failure)
+        passes = (
+            under_way
+            or policy.leaves_doubt(failure)
+            or policy.is_transient(failure, repeatable=in_doubt or _keyed(key, context))
+        )
+        if not passes and (not in_doubt or policy.tells_outcome(failure)):
+            raise failure
+        if passes and (not in_doubt or (yield from _honours(key, tries, context))):
+            try:
+                if (yield from tries.again(failure, settling=under_way)):
+                    continue
+            except DeadlineExceeded:
+                if not in_doubt:
+                    raise
+        if not in_doubt:
+            raise failure
+        raise _unknown(message, key, context, sent_at) from failure
+
+
+def _keyed(key: str | None, context: Context) -> bool:
+    return key is not None and context.server.honours_keys
+
+
+def _honours(key: str | None, tries: _Tries, context: Context) -> Flow[bool]:
+    """Whether a repeated request under this key has no second effect."""
+    if key is not None and not context.server.honours_keys and tries.left > 0:
+        # any answer tells, whatever it says otherwise
+        with suppress(Error):
+            yield from call(GET_SESSION, GetSession(), tries.left, context)
+    return _keyed(key, context)
+
+
+def _unknown(message: wire.HTTPRequest, key: str | None, context: Context, sent_at: float) -> OutcomeUnknown:
+    way = "resolve() can settle it" if key and context.server.honours_keys else "list before trying again"
+    return OutcomeUnknown(
+        f"{message.operation} was sent, but its answer was lost: it may or may not have happened; {way}.",
+        operation=message.operation,
+        request=message,
+        key=key,
+        base_url=context.server.base_url,
+        sent_at=sent_at,
+    )
+
+
+def resolve(unknown: OutcomeUnknown, timeout: float, context: Context) -> Flow[Any]:
+    """Settle a request whose outcome is unknown: repeat it under its key, and give what came of it.
+
+    Raises:
+        InvalidArgument: it is another server's, of no known operation, has no key, or its key is too old.
+        Unsupported: the server does not honour keys.
+        OutcomeUnknown: its outcome still cannot be had.
+        Error: as for `call`; a refusal means that it has not happened.
+    """
+    row = _row_of(unknown)
+    if unknown.base_url != context.server.base_url:
+        raise InvalidArgument("This request was sent to another server: take a client of that one.")
+    if unknown.key is None:
+        raise InvalidArgument("This request was sent without an idempotency key: list what is there instead.")
+    # a clock may be wrong by a little, and a second effect is worse than a look at the list
+    if context.wall() - unknown.sent_at > IDEMPOTENCY_SECONDS - _CLOCKS_DIFFER:
+        raise InvalidArgument("This request is too old to be repeated: list what is there instead.")
+    tries = _Tries(unknown.request, timeout, context)
+    if not (yield from _honours(unknown.key, tries, context)):
+        raise Unsupported("This server does not honour idempotency keys: list what is there instead.")
+    return (yield from _once(row, unknown.request, tries.left, context, unknown.key, unknown.sent_at))
+
+
+_CLOCKS_DIFFER = 600.0
+"""Seconds by which the clocks of two machines may differ."""
+
+
+def _row_of(unknown: OutcomeUnknown) -> Endpoint[Any, Any]:
+    for row in ENDPOINTS:
+        same = (row.method, row.path) == (unknown.request.method, unknown.request.target)
+        if same and row.takes_idempotency_key and not policy.may_repeat(row):
+            return row
+    raise InvalidArgument("This request is of no operation that this version can repeat.")
 
 
 def connect(
-    request: wire.HTTPRequest, subprotocols: tuple[str, ...], timeout: float, timing: Timing
+    request: wire.HTTPRequest, subprotocols: tuple[str, ...], timeout: float, context: Context
 ) -> Flow[None]:
     """Open a WebSocket, with retries, within `timeout` seconds.
 
     Raises:
         APIError, ConnectError, DeadlineExceeded, InvalidAnswer: as for `call`.
     """
-
-    def attempt(remaining: float) -> Flow[None]:
-        yield Connect(request, subprotocols, remaining)
-
-    yield from _with_retries(attempt, request, True, timeout, timing)
-
-
-def _with_retries(
-    attempt: Callable[[float], Flow[T]],
-    message: wire.HTTPRequest,
-    repeatable: bool,
-    timeout: float,
-    timing: Timing,
-) -> Flow[T]:
-    deadline = timing.now() + timeout
-    failures = 0
+    tries = _Tries(request, timeout, context)
     while True:
         try:
-            return (yield from attempt(deadline - timing.now()))
+            return (yield from _open(request, subprotocols, tries.left, context, tries.count))
         except (APIError, ConnectError) as error:
-            failures += 1
-            pause = policy.CALLS.pause(failures, timing.random(), getattr(error, "retry_after", None))
-            if not policy.is_transient(error, repeatable=repeatable):
+            if not policy.is_transient(error, repeatable=True) or not (yield from tries.again(error)):
                 raise
-            if timing.now() + pause >= deadline:
-                if isinstance(error, ConnectError) and error.timed_out:
-                    raise DeadlineExceeded(
-                        f"{message.operation} was not answered {within(timeout)}."
-                    ) from error
-                raise
-            if failures >= policy.CALLS.attempts:
-                raise
-        yield Pause(pause)
+
+
+def _open(
+    request: wire.HTTPRequest,
+    subprotocols: tuple[str, ...],
+    timeout: float,
+    context: Context,
+    attempt: int,
+) -> Flow[None]:
+    try:
+        began = context.sent(request, attempt, channel=True)
+        yield Connect(request, subprotocols, timeout)
+        context.observer.answered(request, attempt, _SWITCHED, context.now() - began)
+    except Error as error:
+        about(error, request)
+        raise
+
+
+_SWITCHED = wire.HTTPAnswer(101, {}, b"")
 
 
 CONNECT_WITHIN = 30.0
@@ -254,7 +376,7 @@ def next_event(
     feed: FeedState[T],
     take: Callable[[], T | None],
     request: wire.HTTPRequest,
-    timing: Timing,
+    context: Context,
     deadline: float | None = None,
     late: str = "No event came in time",
 ) -> Flow[T]:
@@ -267,34 +389,39 @@ def next_event(
         ConnectError: the server was away for too long.
         InvalidAnswer: the server sent what is not of this API.
     """
-    failures, lost_at = 0, timing.now()
+    failures, lost_at = 0, context.now()
     retry_after: float | None = None
     while (event := take()) is None:
         if feed.connected:
-            _remaining(deadline, timing, late)
+            _remaining(deadline, context, late)
             yield Await(deadline, late)
             if feed.synced:
-                failures, lost_at, retry_after = 0, timing.now(), None
+                failures, lost_at, retry_after = 0, context.now(), None
             continue
         if isinstance(feed.failure, InvalidAnswer):
             raise feed.failure
         failures += 1
-        pause = policy.RECONNECTS.pause(failures, timing.random(), retry_after)
-        yield Pause(min(pause, _remaining(deadline, timing, late)))
+        pause = policy.RECONNECTS.pause(failures, context.random(), retry_after)
+        pause = min(pause, _remaining(deadline, context, late))
+        context.observer.reconnecting(request, failures, feed.failure, pause)
+        yield Pause(pause)
+        if feed.leaving:
+            continue
+        left = min(_remaining(deadline, context, late), CONNECT_WITHIN)
         try:
-            yield Connect(request, (), min(_remaining(deadline, timing, late), CONNECT_WITHIN))
+            yield from _open(request, (), left, context, failures)
         except (APIError, ConnectError) as error:
-            given_up = timing.now() - lost_at >= RECONNECT_FOR
+            given_up = context.now() - lost_at >= RECONNECT_FOR
             if given_up or not policy.is_transient(error, repeatable=True):
                 raise
             retry_after = getattr(error, "retry_after", None)
     return event
 
 
-def _remaining(deadline: float | None, timing: Timing, late: str) -> float:
+def _remaining(deadline: float | None, context: Context, late: str) -> float:
     if deadline is None:
         return inf
-    left = deadline - timing.now()
+    left = deadline - context.now()
     if left <= 0:
         raise DeadlineExceeded(f"{late}.")
     return left

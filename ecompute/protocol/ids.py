@@ -7,8 +7,19 @@ from typing import Any
 from ecompute.contract.resources import Container, SSHKey, Token
 from ecompute.errors import is_token
 
-_WHOLE_THINGS = {Container: "box.id", SSHKey: "key.id", Token: "token.id"}
+Ref = str | Container
+"""How a caller names a container: by itself, or by its id."""
+KeyRef = int | SSHKey
+"""How a caller names a registered key: by itself, or by its id."""
+TokenRef = str | Token
+"""How a caller names an API token: by itself, or by its id."""
+
 _KINDS = {str: "must be a text", int: "must be an integer"}
+
+
+def id_of(thing: Any, kind: type[Container | SSHKey | Token] = Container) -> Any:
+    """The id of a thing of a kind; anything else is given back as it is, to be judged as an id."""
+    return thing.id if isinstance(thing, kind) else thing
 
 
 def problem_of_id(value: Any, kind: type) -> str | None:
@@ -16,8 +27,8 @@ def problem_of_id(value: Any, kind: type) -> str | None:
 
     The value is never told: it may be a token.
     """
-    if type(value) in _WHOLE_THINGS:
-        return f"must be the id itself: pass {_WHOLE_THINGS[type(value)]}"
+    if isinstance(value, Container | SSHKey | Token):
+        return "is another kind of thing"
     if type(value) is not kind:
         return _KINDS[kind]
     return _problem_of_text(value) if isinstance(value, str) else None

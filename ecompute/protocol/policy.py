@@ -6,13 +6,28 @@ time never is, unless the server certainly did not take the first request. Numbe
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ecompute.contract.endpoint import Endpoint
 from ecompute.contract.endpoints import ADD_INGRESS, LOG_IN, LOG_OUT, START_CONTAINER, STOP_CONTAINER
-from ecompute.errors import APIError, ConnectError, Error, InvalidAnswer, NotFound, Unauthenticated
+from ecompute.contract.problems import Code
+from ecompute.errors import (
+    APIError,
+    Conflict,
+    ConnectError,
+    Error,
+    Forbidden,
+    InvalidAnswer,
+    InvalidArgument,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    Unauthenticated,
+    Unsupported,
+)
 
 TRANSIENT = frozenset({429, 502, 503, 504})
 """Statuses that say nothing against the request itself."""
@@ -21,15 +36,27 @@ LOST_ANSWER = frozenset({502, 504})
 """How a gateway tells that it lost the server's answer: the request may have had its effect."""
 
 
+def _at_least(least: float) -> Any:
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < inf:
+            raise InvalidArgument(f"{attribute.name} of Retries must be a number, at least {least:g}.")
+
+    return check
+
+
 @frozen
 class Retries:
-    """How often and how fast. The n-th pause is `first` doubled n times, at most `longest`, half of it random
-    (so that clients that failed together do not return together).
+    """How often and how fast. `attempts` counts the first try; the pause after the n-th try is
+    `first` seconds doubled n - 1 times, at most `longest`, half of it random (so that clients that failed
+    together do not return together).
+
+    Raises:
+        InvalidArgument: a number makes no sense.
     """
 
-    attempts: int = 4
-    first: float = 0.25
-    longest: float = 8.0
+    attempts: int = field(default=4, validator=_at_least(1))
+    first: float = field(default=0.25, validator=_at_least(0))
+    longest: float = field(default=8.0, validator=_at_least(0))
 
     def pause(self, failures: int, random: float, retry_after: float | None = None) -> float:
         """How long to wait after so many failures in a row; `random` is from 0 to 1."""
@@ -83,3 +110,34 @@ def leaves_doubt(error: Error) -> bool:
         # a success that cannot be read is a success all the same
         return error.status is not None and error.status < 300
     return isinstance(error, APIError) and error.status in LOST_ANSWER
+
+
+def is_under_way(endpoint: Endpoint[Any, Any], error: Error) -> bool:
+    """Whether a repeated request was refused because the first one, under the same key, is not answered yet.
+
+    A server says so by `Retry-After`; where the row itself knows no conflict, any conflict is of that kind.
+    """
+    if not isinstance(error, Conflict) or error.code != Code.CONFLICT:
+        return False
+    return error.retry_after is not None or Code.CONFLICT not in endpoint.own_errors
+
+
+def tells_outcome(error: Error) -> bool:
+    """Whether a refusal of a repeated request says that the first one had no effect: else its answer had come
+    again.
+    """
+    return isinstance(error, APIError) and error.status < 500 and not isinstance(error, Unauthenticated)
+
+
+_NO_EVENTS = (Forbidden, InvalidAnswer, InvalidRequest, MethodNotAllowed, NotFound, Unsupported)
+_UPGRADE_REQUIRED, _NOT_IMPLEMENTED = 426, 501
+
+
+def has_no_events(error: Error) -> bool:
+    """Whether a refusal of the events feed says that this server, or this token, has none to offer, or that
+    something in between takes no WebSockets. What is wrong altogether shows again when a container is looked
+    at.
+    """
+    if isinstance(error, APIError) and error.status in (_UPGRADE_REQUIRED, _NOT_IMPLEMENTED):
+        return True
+    return isinstance(error, _NO_EVENTS)

@@ -104,15 +104,14 @@ class Temporary:
         *,
         unique: str,
         secret: bytes,
-        timing: flows.Timing,
+        context: flows.Context,
     ) -> None:
         if public_key is None and not request.ssh_key_ids:
             # a create has to name a key, also when nobody means to log in; with this one nobody can, since
             # its private half is forgotten here
             public_key = f"{ed25519.openssh(ed25519.public_key(secret))} {unique}"
         self._unique = unique
-        self._timing = timing
-        self._server = flows.Server()
+        self._context = context
         self._container = _Thing(
             request.name,
             _idempotency_key(secret, CREATE_CONTAINER),
@@ -169,10 +168,9 @@ class Temporary:
             thing.make_row,
             thing.make_request,
             timeout,
-            self._timing,
+            self._context,
             CALLER,
             idempotency_key=thing.idempotency_key,
-            server=self._server,
         )
         # in this order: an interrupt may come in between
         thing.id = made.id
@@ -180,7 +178,7 @@ class Temporary:
 
     def undo(self) -> flows.Flow[tuple[Error, ...]]:
         """Delete both, the container first; gives what prevented it. Called again, it goes on."""
-        deadline = self._timing.now() + UNDO_WITHIN
+        deadline = self._context.now() + UNDO_WITHIN
         errors = []
         for thing in (self._container, self._key):
             try:
@@ -204,20 +202,21 @@ class Temporary:
             yield from self._look(thing, deadline)
         except Error:
             # a token may create what it cannot list
-            if not self._server.honours_keys:
+            if not self._context.server.honours_keys:
                 raise
         if thing.in_doubt:
-            if self._server.honours_keys:
-                yield from self._repeat(thing, min(deadline, self._timing.now() + SETTLE_WITHIN))
+            if self._context.server.honours_keys:
+                yield from self._repeat(thing, min(deadline, self._context.now() + SETTLE_WITHIN))
             elif thing.name == self._unique:
-                yield from self._look_again(thing, min(deadline, self._timing.now() + LOOK_FOR))
+                yield from self._look_again(thing, min(deadline, self._context.now() + LOOK_FOR))
             else:
                 thing.in_doubt = False
                 raise OutcomeUnknown(
                     "The answer to a create was lost: look whether a container named "
                     f"{one_line(thing.name)} is left.",
                     operation=thing.make_row.name,
-                    request=thing.make_request,
+                    request=wire.encode(thing.make_row, thing.make_request, CALLER),
+                    base_url=self._context.server.base_url,
                 )
 
     def _look(self, thing: _Thing, deadline: float) -> flows.Flow[None]:
@@ -232,8 +231,8 @@ class Temporary:
     def _look_again(self, thing: _Thing, until: float) -> flows.Flow[None]:
         failures = 1
         while thing.in_doubt:
-            pause = policy.CALLS.pause(failures, self._timing.random())
-            if self._timing.now() + pause >= until:
+            pause = policy.CALLS.pause(failures, self._context.random())
+            if self._context.now() + pause >= until:
                 thing.in_doubt = False
                 return
             yield flows.Pause(pause)
@@ -244,20 +243,20 @@ class Temporary:
         failures = 0
         while thing.in_doubt:
             try:
-                yield from self._create(thing, max(until - self._timing.now(), MIN_CALL))
+                yield from self._create(thing, max(until - self._context.now(), MIN_CALL))
             except _NOT_MADE:
                 thing.in_doubt = False
             except _NOT_YET_KNOWN as error:
                 failures += 1
                 wish = getattr(error, "retry_after", None)
-                pause = policy.CALLS.pause(failures, self._timing.random(), wish)
-                if self._timing.now() + pause >= until:
+                pause = policy.CALLS.pause(failures, self._context.random(), wish)
+                if self._context.now() + pause >= until:
                     raise
                 yield flows.Pause(pause)
 
     def _call(self, row: Endpoint[Any, Response], request: object, deadline: float) -> flows.Flow[Response]:
-        left = max(deadline - self._timing.now(), MIN_CALL)
-        return flows.call(row, request, left, self._timing, server=self._server)
+        left = max(deadline - self._context.now(), MIN_CALL)
+        return flows.call(row, request, left, self._context)
 
 
 def _idempotency_key(secret: bytes, row: Endpoint[Any, Any]) -> str:

@@ -14,6 +14,7 @@ from ecompute.contract.messages import ControlMessage, Exit, Resize
 from ecompute.contract.problems import Fault, InvalidFields
 from ecompute.errors import Error, InvalidAnswer, InvalidArgument, Unsupported, told
 
+from .inputs import as_bytes
 from .websocket import MAX_FRAME
 
 MAX_BUFFERED = 1024 * 1024
@@ -26,7 +27,7 @@ class TerminalState:
     def __init__(self, subprotocol: str | None, *, max_buffered: int = MAX_BUFFERED) -> None:
         self.exit_status: int | None = None
         """What the shell ended with, once the server told."""
-        self.ended = False
+        self.ended: bool = False
         """Nothing more will come; what is buffered can still be read."""
         self.failure: Error | None = None
         """Why it ended, None for an ordinary end."""
@@ -127,11 +128,7 @@ def pieces(data: bytes | str) -> Iterator[bytes]:
     """Input, cut into what one message carries.
 
     Raises:
-        InvalidArgument: neither bytes nor text.
+        InvalidArgument: neither bytes nor text, or a text that has no UTF-8.
     """
-    if isinstance(data, str):
-        data = data.encode("utf-8", "surrogateescape")
-    elif not isinstance(data, bytes | bytearray | memoryview):
-        raise InvalidArgument("A terminal takes bytes or a text.")
-    view = memoryview(data).cast("B")
+    view = as_bytes(data, "What is typed into a terminal")
     return (bytes(view[start : start + MAX_FRAME]) for start in range(0, len(view), MAX_FRAME))

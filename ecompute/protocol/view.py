@@ -7,34 +7,40 @@ that.
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from typing import Generic
 
 from attrs import evolve
 
 from ecompute.contract.messages import ContainerDeleted, ContainerSnapshot, ContainerStatus, FeedMessage
 from ecompute.contract.resources import Container
 from ecompute.errors import Closed, Error, NotFound
+from ecompute.shown import Shown
 
-from .feed import FeedState
+from .feed import C, FeedState
 
 
-class View(FeedState[str]):
-    """What is known of the containers. `take` gives the id of one that is due; `looked_at` must follow."""
+class View(FeedState[str], Generic[C]):
+    """What is known of the containers. `take` gives the id of one that is due; `looked_at` must follow.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.shown: Mapping[str, Container] = {}
+    `bind` makes of each what the owner shows.
+    """
+
+    def __init__(self, bind: Callable[[Container], C], container: type[Container] = Container) -> None:
+        super().__init__(container)
+        self._bind = bind
+        self.shown: Mapping[str, C] = {}
         """By id, newest first. Replaced at each change and never changed itself."""
         self.ended: Error | None = Closed("A view has to be entered first: `with client.watch() as view`.")
         """Why there is nothing to read any more, or not yet."""
-        self.entered = False
+        self.entered: bool = False
         """Whether there ever was something to read."""
-        self.started = False
+        self.started: bool = False
         """Whether a first snapshot has come."""
-        self.version = 0
+        self.version: int = 0
         """Grows with every change."""
         # told of, and not shown before they were looked at
-        self._new: dict[str, Container] = {}
+        self._new: dict[str, C] = {}
         self._due: dict[str, None] = {}
 
     @property
@@ -63,13 +69,13 @@ class View(FeedState[str]):
                 self._new.clear()
                 # a server may tell no more than id, name and status
                 self._due = {c.id: None for c in message.containers if not c.hostname}
-                self._show({c.id: c for c in message.containers})
+                self._show({c.id: self._bind(c) for c in message.containers})
             case ContainerStatus(container_id=id_):
                 self._due[id_] = None
                 if id_ in self.shown:
                     self._show({**self.shown, id_: _told(self.shown[id_], message)})
                 else:
-                    before = self._new.get(id_, Container(id_, "", message.status))
+                    before = self._new.get(id_) or self._bind(Container(id_, "", message.status))
                     self._new[id_] = _told(before, message)
             case ContainerDeleted(container_id=id_):
                 self.gone(id_)
@@ -89,9 +95,9 @@ class View(FeedState[str]):
         if isinstance(found, NotFound):
             self.gone(id_)
         elif id_ in self._new:
-            self._show({id_: _complete(self._new.pop(id_), found), **self.shown})
+            self._show({id_: self._complete(self._new.pop(id_), found), **self.shown})
         elif id_ in self.shown:
-            self._show({**self.shown, id_: _complete(self.shown[id_], found)})
+            self._show({**self.shown, id_: self._complete(self.shown[id_], found)})
 
     def gone(self, id_: str) -> None:
         """A container was deleted."""
@@ -100,12 +106,15 @@ class View(FeedState[str]):
         if id_ in self.shown:
             self._show({i: c for i, c in self.shown.items() if i != id_})
 
-    def _show(self, containers: Mapping[str, Container]) -> None:
+    def _complete(self, told: C, found: Container | Error) -> C:
+        return told if isinstance(found, Error) else _merged(told, self._bind(found))
+
+    def _show(self, containers: Mapping[str, C]) -> None:
         self.shown = containers
         self.version += 1
 
 
-def _told(before: Container, message: ContainerStatus) -> Container:
+def _told(before: C, message: ContainerStatus) -> C:
     # what a message leaves out is not taken back: an address lasts as long as its container, a reason as
     # long as its status
     kept = before.status_reason if before.status == message.status else None
@@ -117,9 +126,7 @@ def _told(before: Container, message: ContainerStatus) -> Container:
     )
 
 
-def _complete(told: Container, seen: Container | Error) -> Container:
-    if isinstance(seen, Error):
-        return told
+def _merged(told: C, seen: C) -> C:
     # the look may be ahead of the feed, whose order counts
     same = told.status == seen.status
     return evolve(
@@ -130,17 +137,20 @@ def _complete(told: Container, seen: Container | Error) -> Container:
     )
 
 
-class Reading(Mapping[str, Container]):
+class Reading(Mapping[str, C], Shown):
     """A view as a mapping of id to container, newest first.
 
     Every reading, iterations included, sees one moment. It raises why the view ended, once it has.
     """
 
-    _view: View
+    _view: View[C]
 
-    # a live view equals only itself
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    def __eq__(self, other: object) -> bool:
+        # a live view equals only itself
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def _check(self) -> None:
         if self._view.ended is not None:
@@ -153,16 +163,16 @@ class Reading(Mapping[str, Container]):
             return f"<{name}: open, {count} container{'' if count == 1 else 's'}>"
         return f"<{name}: {'closed' if view.entered else 'not entered'}>"
 
-    def _now(self) -> Mapping[str, Container]:
+    def _now(self) -> Mapping[str, C]:
         self._check()
         return self._view.shown
 
     @property
-    def containers(self) -> tuple[Container, ...]:
+    def containers(self) -> tuple[C, ...]:
         """All containers, newest first."""
         return tuple(self._now().values())
 
-    def __getitem__(self, id: str) -> Container:
+    def __getitem__(self, id: str) -> C:
         return self._now()[id]
 
     def __iter__(self) -> Iterator[str]:
@@ -177,10 +187,10 @@ class Reading(Mapping[str, Container]):
         """All ids."""
         return self._now().keys()
 
-    def values(self) -> ValuesView[Container]:
+    def values(self) -> ValuesView[C]:
         """All containers."""
         return self._now().values()
 
-    def items(self) -> ItemsView[str, Container]:
+    def items(self) -> ItemsView[str, C]:
         """All ids with their containers."""
         return self._now().items()

@@ -7,6 +7,7 @@ into small frames, messages are bounded, closing has two sides. The opening hand
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from typing import Protocol
@@ -21,7 +22,7 @@ from ecompute.errors import ConnectError, Error, InvalidAnswer, one_line
 MAX_FRAME = 32 * 1024
 """Bytes of one frame sent: masking is slow on large ones, and servers need not take more."""
 MAX_MESSAGE = 32 * 1024 * 1024
-"""Characters of one text received: a snapshot of 10,000 containers has about five million."""
+"""Bytes of one text received: a snapshot of 10,000 containers has about five million."""
 
 QUIET = 30.0
 """Seconds without sending after which a ping goes out: a server may close a connection that was silent for
@@ -46,6 +47,7 @@ class Sink(Protocol):
     """Who takes what a WebSocket receives. Raising an `Error` from `on_bytes` or `on_text` ends it."""
 
     @property
+    @abstractmethod
     def full(self) -> bool:
         """Whether nothing more is to be read for now."""
 
@@ -95,7 +97,7 @@ class WebSocket:
     """An open WebSocket. Not thread-safe by itself; `now` is any clock that only goes forward."""
 
     def __init__(self, sink: Sink, now: float, *, max_message: int = MAX_MESSAGE) -> None:
-        self.finished = False
+        self.finished: bool = False
         """Nothing more will be received; what is in the outbox may still be sent."""
         self.error: Error | None = None
         """Why it finished, None for an agreed end."""
@@ -103,8 +105,8 @@ class WebSocket:
         self._max_message = max_message
         self._framing = Framing(ConnectionType.CLIENT)
         self._outbox = bytearray()
-        self._text: list[str] = []
-        self._text_size = 0
+        # growing in place: many pieces, kept until the last comes, leave as many holes in the memory
+        self._text = bytearray()
         self._within_bytes = False
         self._closing = False
         self._heard = self._sent = now
@@ -217,13 +219,12 @@ class WebSocket:
                 pass
 
     def _collect(self, event: TextMessage) -> None:
-        self._text.append(event.data)
-        self._text_size += len(event.data)
-        if self._text_size > self._max_message:
+        self._text += event.data.encode()
+        if len(self._text) > self._max_message:
             self._break_off(InvalidAnswer("The server sent a message too large to take."), TOO_BIG)
         elif event.message_finished:
-            text = "".join(self._text)
-            self._text, self._text_size = [], 0
+            text = self._text.decode()
+            self._text = bytearray()
             self._sink.on_text(text)
 
     def _farewell(self, event: CloseConnection) -> None:

@@ -8,57 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from attrs import field, frozen
-
-from ecompute.contract.codec import check_shape, dump_json, load_json, structure, write_request
-from ecompute.contract.endpoint import Channel, Endpoint, request_fields
+from ecompute.contract.codec import check_shape, dump_json, load_answer, structure, write_request
+from ecompute.contract.endpoint import Auth, Channel, Endpoint, request_fields
 from ecompute.contract.problems import Fault, InvalidFields
-from ecompute.contract.scopes import Grants, Scope
+from ecompute.contract.resources import Container, SSHKey
+from ecompute.contract.scopes import CALLER, Grants, Scope
 from ecompute.errors import Error, InvalidAnswer, InvalidArgument, Needed, error_class, one_line, told
+from ecompute.exchange import HTTPAnswer as HTTPAnswer
+from ecompute.exchange import HTTPRequest as HTTPRequest
 
-from .ids import problem_of_id
+from .context import honours_keys as honours_keys
+from .ids import id_of, problem_of_id
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 Scopes = Grants | Mapping[str, Iterable[str]] | Mapping[Scope, Iterable[str]]
 """How a caller names what a token may do: scopes (or their texts) with the names of actions."""
-
-
-@frozen
-class HTTPRequest:
-    """A request without address and credential. `target` is path and query, percent-encoded.
-
-    `operation` is what messages call it, ids included; bodies and headers are never shown. `headers` are only
-    those of the operation: what describes the body or the connection is the transport's.
-    """
-
-    operation: str
-    method: str
-    target: str
-    body: bytes | None = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(factory=dict, repr=False)
-
-
-@frozen
-class HTTPAnswer:
-    """An answer as it came. The names in `headers` are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-
-
-def honours_keys(answer: HTTPAnswer) -> bool:
-    """Whether an answer says that its server gives a create that is repeated under its idempotency key the
-    first answer again.
-    """
-    return answer.headers.get("idempotency-supported", "").strip().lower() == "true"
 
 
 def encode(
@@ -129,8 +99,13 @@ def _fill(template: str, parameters: Mapping[str, str]) -> str:
     return template.format(**{name: quote(value, safe="") for name, value in parameters.items()})
 
 
-def decode(endpoint: Endpoint[Request, Response], sent: HTTPRequest, answer: HTTPAnswer) -> Response:
-    """The resource in an answer.
+def decode(
+    endpoint: Endpoint[Request, Response],
+    sent: HTTPRequest,
+    answer: HTTPAnswer,
+    container: type[Container] = Container,
+) -> Response:
+    """The resource in an answer; `container` is the class that containers are made of.
 
     Raises:
         APIError: the answer is an error; the subclass is that of its code.
@@ -139,7 +114,7 @@ def decode(endpoint: Endpoint[Request, Response], sent: HTTPRequest, answer: HTT
     if answer.status != HTTPStatus.OK:
         raise refusal(sent, answer)
     try:
-        return structure(_json(sent, answer), endpoint.response)
+        return structure(_json(sent, answer), endpoint.response, container)
     except InvalidFields as error:
         raise InvalidAnswer(
             f"The answer to {sent.operation} does not fit the API: {one_line(told(error.faults[:5]))}.",
@@ -153,9 +128,22 @@ def acknowledged(endpoint: Endpoint[Request, Response]) -> Response:
     return structure({"status": "ok"}, endpoint.response)
 
 
+def public_request(endpoint: Endpoint[Any, Any], sent: HTTPRequest) -> HTTPRequest:
+    """A request as an exception may keep it: without the password of a login."""
+    return HTTPRequest(sent.operation, sent.method, sent.target) if endpoint.auth is Auth.NONE else sent
+
+
+def public_answer(endpoint: Endpoint[Any, Any], answer: HTTPAnswer | None) -> HTTPAnswer | None:
+    """An answer as an exception may keep it: a success that tells a new token leaves its body here."""
+    if answer is None:
+        return None
+    secret = answer.status < HTTPStatus.BAD_REQUEST and hasattr(endpoint.response, "token")
+    return HTTPAnswer(answer.status, dict(answer.headers), b"" if secret else answer.body)
+
+
 def _json(sent: HTTPRequest, answer: HTTPAnswer) -> Any:
     try:
-        return load_json(answer.body)
+        return load_answer(answer.body)
     except InvalidFields:
         kind = one_line(answer.headers.get("content-type", "")).partition(";")[0] or "no content type"
         raise InvalidAnswer(
@@ -170,7 +158,7 @@ def refusal(sent: HTTPRequest, answer: HTTPAnswer) -> Error:
     if answer.status < HTTPStatus.BAD_REQUEST:
         return _no_error(sent, answer)
     try:
-        body = load_json(answer.body)
+        body = load_answer(answer.body)
     except InvalidFields:
         body = None
     body = body if isinstance(body, dict) else {}
@@ -235,11 +223,16 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdecimal():
         return float(value)
-    until, now = _date(value), _date(headers.get("date", ""))
+    until = _date(value)
+    now = until and _date(headers.get("date", ""))
     return None if until is None or now is None else max(0.0, (until - now).total_seconds())
 
 
 def _date(value: str) -> datetime | None:
+    if not value:
+        return None
+    from email.utils import parsedate_to_datetime  # late: few answers have one to be read
+
     try:
         moment = parsedate_to_datetime(value)
     except (TypeError, ValueError, IndexError):
@@ -264,6 +257,24 @@ def _actions(value: Any) -> Any:
     if not isinstance(actions, tuple):
         return actions
     return tuple(str(action) if isinstance(action, str) else action for action in actions)
+
+
+def names_caller(scopes: Any) -> bool:
+    """Whether a scope leaves open whose it is."""
+    return isinstance(scopes, Mapping) and any(CALLER in str(scope).split(".") for scope in scopes)
+
+
+def for_user(scopes: Mapping[str, Any], user_id: str) -> Mapping[str, Any]:
+    """Scopes of one user, where they were left open."""
+    return {scope.replace(CALLER, user_id): actions for scope, actions in scopes.items()}
+
+
+def key_ids(value: Any) -> Any:
+    """The ids of one key or several, each by its id or by itself."""
+    if isinstance(value, int | SSHKey) and not isinstance(value, bool):
+        return (id_of(value, SSHKey),)
+    keys = listed(value)
+    return tuple(id_of(key, SSHKey) for key in keys) if isinstance(keys, tuple) else keys
 
 
 def listed(value: Any) -> Any:

@@ -64,7 +64,7 @@ class Repeats:
         services = call.services
         name = (call.caller.user_id, asked.path, asked.key)
         if name in self._under_way:
-            raise _conflict("is in use by a request that is not answered yet")
+            raise _under_way()
         self._under_way.add(name)
         try:
             kept = services.receipts.find(*name, since=int(services.clock()) - IDEMPOTENCY_SECONDS)
@@ -74,7 +74,7 @@ class Repeats:
                 return responses.success_of(kept.body)
             return responses.success(await handle(attrs.evolve(call, repeatable=asked)))
         except ReceiptTaken:
-            raise _conflict("is in use by a request that is not answered yet") from None
+            raise _under_way() from None
         except TooManyReceipts:
             message = "Too many answers are kept for you already; send this without an Idempotency-Key."
             raise Refusal(Code.RATE_LIMITED, message, headers={"Retry-After": "3600"}) from None
@@ -84,3 +84,10 @@ class Repeats:
 
 def _conflict(reason: str) -> Refusal:
     return Refusal(Code.CONFLICT, f"This Idempotency-Key {reason}.")
+
+
+def _under_way() -> Refusal:
+    # which tells it from a conflict that waiting does not mend
+    headers = {"Retry-After": "1"}
+    message = "This Idempotency-Key is in use by a request that is not answered yet."
+    return Refusal(Code.CONFLICT, message, headers=headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import encodings.idna  # noqa: F401 - so that looking up an address need not load it
 import resource
 import signal
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
+import uvicorn.lifespan.off  # uvicorn would load it when it starts
 
 from .app import Api
 from .protocols import HttpProtocol, WebSocketProtocol
@@ -89,6 +91,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._api = api
         self._tell_started = started
+        self._leaving = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -99,6 +102,17 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._tell_started()
 
+    async def main_loop(self) -> None:
+        # uvicorn's own looks ten times a second whether it is to end, which every test would wait for
+        waits = [asyncio.ensure_future(wait) for wait in (super().main_loop(), self._leaving.wait())]
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in done:
+                wait.result()
+        finally:
+            for wait in waits:
+                wait.cancel()
+
     def take_no_more(self) -> None:
         """Answer every new request with 503 from now on."""
         self._api.take_no_more()
@@ -107,6 +121,7 @@ class Server(uvicorn.Server):
         """Say goodbye on the WebSockets, finish the requests under way, and let `serve` return."""
         await self._api.drain()
         self.should_exit = True
+        self._leaving.set()
 
 
 async def serve_until_signal(server: Server, listener: socket.socket) -> None:

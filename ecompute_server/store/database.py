@@ -7,11 +7,13 @@ returns; reads run on the caller's thread with a connection of its own, which WA
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,17 +35,22 @@ class StoreError(Exception):
 class SqliteFile:
     """The database of one state directory. Made on the event loop that will write.
 
+    What was written outlives a crash of the host, unless it is not `durable`: a file that ends with its
+    process is not worth a wait for the disk.
+
     Raises:
         StoreError: the file is no database of ours, is of a newer version, or cannot be read or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         self._path = path
         try:
-            self.reader = _connect(path)
+            if not durable:
+                _lay_out(path)
+            self.reader = _connect(path, durable)
             _migrate(self.reader)
             self.reader.conn.execute("PRAGMA query_only = ON")
-            self._writing = _connect(path)
+            self._writing = _connect(path, durable)
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"The database {path} cannot be used: {error}.") from error
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
@@ -139,13 +146,33 @@ def insert(db: Database, table: str, values: Mapping[str, Any]) -> int:
     return id_
 
 
-def _connect(path: Path) -> Database:
+@cache
+def empty_database() -> bytes:
+    """A database file after all migrations and before the first write; made once in a process."""
+    with closing(sqlite3.connect(":memory:", check_same_thread=False)) as conn:
+        conn.row_factory = sqlite3.Row
+        _migrate(Database(conn, execute_plugins=False))
+        return conn.serialize()
+
+
+def _lay_out(path: Path) -> None:
+    """Begin with what the migrations would make of a new file, unless there is one."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(empty_database())
+
+
+def _connect(path: Path, durable: bool) -> Database:
     path.touch(mode=0o600)
     conn = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
     conn.row_factory = sqlite3.Row
-    db = Database(conn)
+    # plugins are for the library's command; to look for them takes longer than all else here
+    db = Database(conn, execute_plugins=False)
+    conn.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
     conn.execute("PRAGMA journal_mode = WAL")
-    conn.execute("PRAGMA synchronous = FULL")
     conn.execute("PRAGMA foreign_keys = ON")
     return db
 

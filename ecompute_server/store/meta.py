@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from sqlite_utils import Database
+
 from .database import SqliteFile
 
 
@@ -16,6 +20,10 @@ class SqliteMeta:
         row = self._file.reader.conn.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
         return row["value"] if row else None
 
-    async def set(self, key: str, value: str) -> None:
-        """Remember `value` from now on."""
-        await self._file.write(lambda db: db.table("meta").upsert({"key": key, "value": value}, pk="key"))
+    async def set(self, values: Mapping[str, str]) -> None:
+        """Remember all of these from now on, or none."""
+
+        def change(db: Database) -> None:
+            db.conn.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(values.items()))
+
+        await self._file.write(change)

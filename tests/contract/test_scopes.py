@@ -40,10 +40,47 @@ def test_a_malformed_scope_is_refused(text: str) -> None:
 
 @given(scopes, scopes, scopes)
 def test_covering_is_a_partial_order(a: Scope, b: Scope, c: Scope) -> None:
-    """Reflexive, antisymmetric, transitive."""
-    assert a.covers(a)
-    assert not (a.covers(b) and b.covers(a)) or a == b
-    assert not (a.covers(b) and b.covers(c)) or a.covers(c)
+    """Reflexive, antisymmetric, transitive; and `>=` is `covers`."""
+    assert a <= a
+    assert not (a <= b and b <= a) or a == b
+    assert not (a <= b and b <= c) or a <= c
+    assert (b >= a) == (a <= b) == b.covers(a) == b.covers(str(a))
+
+
+@given(scopes, scopes)
+def test_covering_is_a_prefix_of_the_text(a: Scope, b: Scope) -> None:
+    """Of whole parts."""
+    assert (a <= b) == f"{a}.".startswith(f"{b}.")
+
+
+@given(scopes, scopes)
+def test_the_strict_order_leaves_out_the_scope_itself(a: Scope, b: Scope) -> None:
+    """As for numbers, but some are not comparable."""
+    assert (a < b) == (a <= b and a != b)
+    assert (a > b) == (b < a)
+
+
+@given(scopes, scopes, scopes)
+def test_the_meet_is_the_greatest_that_both_cover(a: Scope, b: Scope, x: Scope) -> None:
+    """There is none where they have nothing in common."""
+    meet = a & b
+    assert meet == b & a
+    assert (x <= a and x <= b) == (meet is not None and x <= meet)
+
+
+@given(scopes, scopes)
+def test_upwards_are_all_that_cover(a: Scope, b: Scope) -> None:
+    """From the scope itself to that of its user."""
+    assert (b in [*a.upwards()]) == (a <= b)
+    assert [*a.upwards()] == sorted(a.upwards(), key=lambda scope: -len(str(scope)))
+
+
+def test_a_scope_is_compared_with_scopes_only() -> None:
+    """A text may be no scope, so there is no answer for it."""
+    with pytest.raises(TypeError):
+        _ = Scope.parse("compute.u1") <= "compute.u1"  # type: ignore[operator]
+    with pytest.raises(TypeError):
+        _ = Scope.parse("compute.u1") & "compute.u1"  # type: ignore[operator]
 
 
 def test_covering_goes_by_whole_parts() -> None:
@@ -74,4 +111,10 @@ def test_an_id_from_a_request_grants_nothing_by_its_form() -> None:
 def test_unknown_actions_are_refused(actions: object) -> None:
     """A text is no list of actions either."""
     with pytest.raises(ScopeError):
-        Grants({"compute.u1": actions})  # type: ignore[dict-item]
+        Grants({"compute.u1": actions})  # type: ignore[arg-type]
+
+
+def test_nobody_is_allowed_an_unknown_action() -> None:
+    """It is refused, as a malformed scope is."""
+    with pytest.raises(ScopeError):
+        Grants({"compute.u1": ["read"]}).allows("compute.u1", "fly")

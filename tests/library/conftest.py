@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 import ecompute
 from ecompute.protocol import policy
 
+from .authority import Authority
 from .fake_server import LIMIT, FakeServer, Request, serving
 
 
@@ -38,6 +39,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     """The backend that `kind` asks for, else asyncio."""
     kind = request.getfixturevalue("kind") if "kind" in request.fixturenames else "asyncio"
     return "asyncio" if kind == "sync" else kind
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on who runs it: there is no profile, and no variable of ours."""
+    for name in ("ECOMPUTE_TOKEN", "ECOMPUTE_URL", "ECOMPUTE_PROFILE", "ECOMPUTE_CA_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ECOMPUTE_CONFIG", "/nonexistent/config.toml")
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +99,11 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain)
     return context, authority
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 class InThread:

@@ -67,7 +67,8 @@ async def test_lists_are_lists(serve: Serve, connect: Connect) -> None:
     async with connect(serve(answers({"containers": [BOX], "ssh_keys": [KEY]}))) as client:
         (box,) = await client.containers.list()
         (key,) = await client.ssh_keys.list()
-    assert (type(box), type(key)) == (ecompute.Container, ecompute.SSHKey)
+    assert isinstance(box, ecompute.contract.resources.Container)
+    assert type(key) is ecompute.SSHKey
 
 
 async def test_an_id_cannot_leave_its_place_in_the_path(serve: Serve, connect: Connect) -> None:
@@ -232,8 +233,8 @@ async def test_a_create_whose_answer_is_lost_is_not_sent_again(serve: Serve, con
             with pytest.raises(ecompute.OutcomeUnknown) as caught:
                 await client.containers.create("box", [1])
             assert caught.value.operation == "containers.create"
-            assert caught.value.request.name == "box"
-        assert len(server.seen) == 1
+            assert json.loads(caught.value.request.body)["name"] == "box"
+        assert [r.method for r in server.seen].count("POST") == 1
 
 
 @pytest.mark.parametrize("answer", [(502, b""), (504, b""), (200, b'{"id": "a'), (200, b"<html>")])
@@ -245,7 +246,7 @@ async def test_a_create_whose_answer_cannot_be_read(
     async with connect(server) as client:
         with pytest.raises(ecompute.OutcomeUnknown):
             await client.ssh_keys.add("k", "ssh-ed25519 AAAA")
-    assert len(server.seen) == 1
+    assert [r.method for r in server.seen].count("POST") == 1
 
 
 async def test_a_create_that_was_certainly_not_taken_is_repeated(serve: Serve, connect: Connect) -> None:

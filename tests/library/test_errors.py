@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 import ecompute
-from ecompute import errors, transport
+from ecompute import carrier, errors
 from ecompute.contract.problems import PROBLEMS, Fault
 from ecompute.contract.requests import CreateContainer
 
@@ -171,7 +171,7 @@ class TooMuch(httpx.SyncByteStream):
 
 def test_an_endless_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded whatever a server sends."""
-    monkeypatch.setattr(transport, "MAX_ANSWER", 1024 * 1024)
+    monkeypatch.setattr(carrier, "MAX_ANSWER", 1024 * 1024)
     way = httpx.MockTransport(lambda request: httpx.Response(200, stream=TooMuch()))
     with (
         ecompute.Client("t", "http://x", transport=way) as client,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -285,6 +286,9 @@ async def test_wrong_arguments_are_told_before_anything_is_sent(serve: Serve, co
             {"input": "a\ud800"},
             {"input": 7},
             {"input": ["x"]},
+            {"input": io.StringIO("x")},
+            {"on_output": 7},
+            {"on_error": "x"},
             {"id": ".."},
             {"timeout": 0},
             {"timeout": "1"},

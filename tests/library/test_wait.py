@@ -55,32 +55,34 @@ async def test_it_is_there_already(serve: Serve, connect: Connect) -> None:
 
 async def test_it_goes_on_over_a_lost_connection(serve: Serve, connect: Connect) -> None:
     """The change may happen while nobody listens."""
+    statuses = iter(["pending", "pending", "running"])
 
-    def feed(status: str) -> Callable[[Request], None]:
-        def handle(request: Request) -> None:
-            socket = request.upgrade()
-            socket.snapshot(a=status)
-            socket.wire.drop()
+    def handle(request: Request) -> None:
+        if request.target != "/compute/ws":
+            request.answer({"id": "a", "name": "a", "status": "running"})
+            return
+        socket = request.upgrade()
+        socket.snapshot(a=next(statuses, "running"))
+        socket.wire.drop()
 
-        return handle
-
-    look = lambda r: r.answer({"id": "a", "name": "a", "status": "running"})  # noqa: E731
-    server = serve(script(feed("pending"), feed("pending"), feed("running"), look))
-    async with connect(server) as client:
+    async with connect(serve(handle)) as client:
         assert (await client.containers.wait("a", timeout=LIMIT)).status == "running"
+        assert client.stats.reconnects >= 2
 
 
 async def test_a_container_that_fails(serve: Serve, connect: Connect) -> None:
     """The reason comes with the error; waiting for `failed` itself is no failure."""
 
-    def feed(request: Request) -> None:
+    def handle(request: Request) -> None:
+        if request.target != "/compute/ws":
+            request.answer({"id": "a", "name": "a", "status": "failed"})
+            return
         socket = request.upgrade()
         socket.snapshot(a="pending")
         socket.status("a", "failed", status_reason="The kernel panicked.")
         socket.serve_until_closed()
 
-    server = serve(script(feed, feed, lambda r: r.answer({"id": "a", "name": "a", "status": "failed"})))
-    async with connect(server) as client:
+    async with connect(serve(handle)) as client:
         with pytest.raises(ecompute.ContainerFailed) as caught:
             await client.containers.wait("a", timeout=LIMIT)
         assert (caught.value.container_id, caught.value.reason) == ("a", "The kernel panicked.")
@@ -91,13 +93,16 @@ async def test_a_container_that_fails(serve: Serve, connect: Connect) -> None:
 async def test_a_container_that_is_not_there(serve: Serve, connect: Connect) -> None:
     """One that never was and one that is deleted meanwhile are NotFound."""
 
-    def feed(request: Request) -> None:
+    def handle(request: Request) -> None:
+        if request.target != "/compute/ws":
+            request.refuse(404, "not_found")
+            return
         socket = request.upgrade()
         socket.snapshot(a="pending")
         socket.tell("container_deleted", {"container_id": "a"})
         socket.serve_until_closed()
 
-    async with connect(serve(feed)) as client:
+    async with connect(serve(handle)) as client:
         for id_ in ("zzz", "a"):
             with pytest.raises(ecompute.NotFound) as caught:
                 await client.containers.wait(id_, timeout=LIMIT)

@@ -54,15 +54,15 @@ async def test_a_terminal_takes_no_token_either(serve: Serve, connect: Connect) 
 
 async def test_each_mistake_is_told_once(serve: Serve, connect: Connect) -> None:
     """One fault for one argument, beside those of the others."""
-    box = ecompute.Container("a", "a", "running")
+    other = ecompute.Token("a", "a", {})
     async with connect(serve(lambda r: None)) as client:
         with pytest.raises(ecompute.InvalidArgument) as key:
             await client.ssh_keys.delete("laptop")
         with pytest.raises(ecompute.InvalidArgument) as port:
-            await client.ingress.remove(box, "80")
+            await client.ingress.remove(other, "80")
     assert str(key.value) == "ssh_keys.delete was not sent: id must be an integer."
     assert str(port.value) == (
-        "ingress.remove was not sent: id must be the id itself: pass box.id, port must be an integer."
+        "ingress.remove was not sent: id is another kind of thing, port must be an integer."
     )
 
 
@@ -100,7 +100,7 @@ async def test_a_temporary_container_that_is_not_seen_booting(serve: Serve, conn
                 request.answer({"id": 7, "name": "k", "public_key": "ssh-ed25519 A"})
             case "POST", _:
                 request.answer({"id": "box0", "name": "b", "status": "pending"})
-            case "GET", "/compute/ws":
+            case "GET", _:
                 request.refuse(403, "forbidden")
             case _:
                 request.answer({"status": "ok"})

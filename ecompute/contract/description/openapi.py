@@ -162,7 +162,7 @@ def _channel(row: Channel[Any, Any], bounds: Bounds) -> dict[str, Any]:
         "conversations": [_conversation(one) for one in CONVERSATIONS[row.name]],
         "closeCodes": {str(int(code)): words for code, words in messages.CLOSE_MEANINGS.items()},
     }
-    upgraded = {
+    upgraded: dict[str, Any] = {
         "Upgrade": {"description": "`websocket`.", "required": True, "schema": {"type": "string"}},
         "Connection": {"description": "`Upgrade`.", "required": True, "schema": {"type": "string"}},
         "Sec-WebSocket-Accept": {

@@ -60,7 +60,8 @@ def phrase(schema: Mapping[str, Any]) -> str:
     if "minimum" in schema and "maximum" in schema:
         kind = f"{schema['type']}, " if "type" in schema else ""
         return f"{kind}{schema['minimum']} to {schema['maximum']}"
-    return _FORMATS.get(schema.get("format", ""), {"string": "text"}.get(schema["type"], schema["type"]))
+    kind = str(schema["type"])
+    return _FORMATS.get(schema.get("format", ""), {"string": "text"}.get(kind, kind))
 
 
 def _value(one: Any) -> str:

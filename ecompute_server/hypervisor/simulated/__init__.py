@@ -2,11 +2,12 @@
 
 from .driver import SimulatedHypervisor
 from .files import Files
-from .machine import Phase, SimulatedMachine
+from .machine import Boot, Phase, SimulatedMachine
 from .nodes import Kind, Node, OpenFile
 from .services import Service
 
 __all__ = [
+    "Boot",
     "Files",
     "Kind",
     "Node",

@@ -71,6 +71,8 @@ class SimulatedHypervisor:
         """While true, the guest images are missing: `start` raises `NotReady`."""
         self.gone = False
         """While true, `ping` raises `HypervisorError`."""
+        self.choose_boot: Callable[[Boot], Boot] = _as_usual
+        """Asked at each boot of which nothing else was said; is given the usual one."""
         self._folder = state / "simulated"
         self._boot_time = boot_time
         self._disk_limit = disk_limit
@@ -293,7 +295,9 @@ class SimulatedHypervisor:
         machine.break_connections()
 
     def _next_boot(self) -> Boot:
-        return self._next_boots.popleft() if self._next_boots else Boot(self._boot_time)
+        if self._next_boots:
+            return self._next_boots.popleft()
+        return self.choose_boot(Boot(self._boot_time))
 
     def _tell_later(self, machine: SimulatedMachine, seconds: float) -> None:
         machine.set_timer(asyncio.get_running_loop().call_later(seconds, self._boot_ended, machine))
@@ -328,6 +332,10 @@ class SimulatedHypervisor:
 
 def _ignore(fact: Fact) -> None:
     """Before `open` nobody listens."""
+
+
+def _as_usual(boot: Boot) -> Boot:
+    return boot
 
 
 def _missing_image(spec: MachineSpec) -> str:

@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,28 @@ VOLUME = "volume"
 """The tree with the mount paths; lives until the container is deleted."""
 
 
+def _empty() -> bytes:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        db.executescript(f"{SCHEMA} PRAGMA user_version = {FORMAT};")
+        return db.serialize()
+
+
+# every test that takes a server begins with it, and a file is written faster than a schema
+_EMPTY = _empty()
+
+
+def _lay_out(path: Path) -> None:
+    """Begin with an empty database, unless there is one."""
+    if path.exists() and path.stat().st_size:
+        return
+    draft = path.with_suffix(".new")
+    try:
+        draft.write_bytes(_EMPTY)
+        draft.replace(path)
+    except OSError as error:
+        raise HypervisorError(f"the state directory cannot be used: {error.strerror}") from error
+
+
 class State:
     """The machines, consoles and file trees of one state directory, held by one process at a time.
 
@@ -78,6 +100,7 @@ class State:
             os.close(self._lock)
             raise HypervisorError("another process holds the machines of this state directory") from error
         try:
+            _lay_out(folder / "machines.db")
             self.db = sqlite3.connect(folder / "machines.db", isolation_level=None)
             try:
                 self._prepare(boot_id)
@@ -201,14 +224,12 @@ class State:
         return dead
 
     def _prepare(self, boot_id: str) -> None:
-        self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = OFF")
+        self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA foreign_keys = ON")
         (found,) = self.db.execute("PRAGMA user_version").fetchone()
-        if found not in (0, FORMAT):
+        if found != FORMAT:
             raise HypervisorError("the simulated machines were written by another version of ecompute")
-        if found == 0:
-            self.db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
         with self.transaction():
             # machines do not survive a restart of their host
             if self.db.execute("DELETE FROM host RETURNING boot_id").fetchall() not in ([], [(boot_id,)]):

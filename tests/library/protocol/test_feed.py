@@ -16,7 +16,7 @@ def snapshot(**statuses: str) -> ContainerSnapshot:
 
 def test_the_first_event_is_the_snapshot() -> None:
     """Nothing is told before it, and it is told once."""
-    feed = Feed()
+    feed = Feed(lambda c: c)
     feed.opened()
     feed.receive(ContainerStatus("a", "running"))
     assert feed.take() is None
@@ -27,7 +27,7 @@ def test_the_first_event_is_the_snapshot() -> None:
 
 def test_a_later_snapshot_is_told_as_its_difference() -> None:
     """As a server sends one to a slow reader, and as each new connection begins."""
-    feed = Feed()
+    feed = Feed(lambda c: c)
     feed.receive(snapshot(a="pending", b="running", c="running"))
     feed.take()
     feed.receive(snapshot(d="pending", c="running", a="running"))
@@ -41,7 +41,7 @@ def test_a_later_snapshot_is_told_as_its_difference() -> None:
 
 def test_what_a_message_leaves_out_is_not_taken_back() -> None:
     """A snapshot that tells only the status does not forget address and reason."""
-    feed = Feed()
+    feed = Feed(lambda c: c)
     feed.receive(snapshot(a="pending"))
     feed.take()
     feed.receive(ContainerStatus("a", "failed", external_ip="127.77.0.2", status_reason="It burnt."))
@@ -54,7 +54,7 @@ def test_what_a_message_leaves_out_is_not_taken_back() -> None:
 
 def test_changes_during_a_difference_are_told_once_and_last() -> None:
     """While the difference is told, a container may change again: then only its last state counts."""
-    feed = Feed(max_pending=1)
+    feed = Feed(lambda c: c, max_pending=1)
     feed.receive(snapshot(a="1", b="1"))
     feed.take()
     for id_, status in (("a", "2"), ("b", "2"), ("a", "3")):
@@ -79,7 +79,7 @@ MESSAGES: st.SearchStrategy[FeedMessage | None] = st.one_of(
 def test_who_hears_all_events_knows_all(messages: list[FeedMessage | None], max_pending: int) -> None:
     """A model of the server and one of the listener agree in the end; memory stays bounded; nothing is told
     that is no change."""
-    feed = Feed(max_pending)
+    feed = Feed(lambda c: c, max_pending)
     truth: dict[str, str] = {}
     heard: dict[str, str] = {}
 

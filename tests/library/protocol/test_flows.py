@@ -32,7 +32,7 @@ class World:
     def __init__(self, *turns: Any, takes: float = 0.0) -> None:
         self.now = 1000.0
         self.log: list[Any] = []
-        self.timing = flows.Timing(lambda: self.now, lambda: 1.0)
+        self.context = flows.Context(lambda: self.now, lambda: 1.0, lambda: self.now)
         self._turns = list(turns)
         self._takes = takes
 
@@ -50,7 +50,7 @@ class World:
         return turn
 
     def get(self, timeout: float) -> Container:
-        return flows.drive(flows.call(GET_CONTAINER, GetContainer("a"), timeout, self.timing), self.perform)
+        return flows.drive(flows.call(GET_CONTAINER, GetContainer("a"), timeout, self.context), self.perform)
 
 
 def refusal(status: int, **headers: str) -> HTTPAnswer:
@@ -103,7 +103,7 @@ def test_a_create_is_tracked_and_sent_once() -> None:
         steps.append(step)
         return errors.ConnectError("x", maybe_sent=True)
 
-    flow = flows.call(CREATE_CONTAINER, CreateContainer("b", (1,)), 30, World().timing)
+    flow = flows.call(CREATE_CONTAINER, CreateContainer("b", (1,)), 30, World().context)
     with pytest.raises(errors.OutcomeUnknown) as caught:
         flows.drive(flow, World(turn).perform)
     assert [step.track for step in steps] == [True]
@@ -113,7 +113,7 @@ def test_a_create_is_tracked_and_sent_once() -> None:
 def test_a_create_that_could_not_be_sent_in_time() -> None:
     """No doubt without a byte on the wire."""
     world = World(errors.ConnectError("x", timed_out=True), takes=10.0)
-    flow = flows.call(CREATE_CONTAINER, CreateContainer("b", (1,)), 25, world.timing)
+    flow = flows.call(CREATE_CONTAINER, CreateContainer("b", (1,)), 25, world.context)
     with pytest.raises(errors.DeadlineExceeded):
         flows.drive(flow, world.perform)
     assert world.log.count("Send") == 3
@@ -123,7 +123,7 @@ class FeedWorld(World):
     """A feed whose connections each bring a list of messages and then end."""
 
     def __init__(self, *turns: Any) -> None:
-        self.feed = Feed()
+        self.feed = Feed(lambda c: c)
         super().__init__(*turns)
 
     def perform(self, step: flows.Step) -> Any:
@@ -140,7 +140,7 @@ class FeedWorld(World):
 
     def next(self, timeout: float | None = None) -> Any:
         deadline = None if timeout is None else self.now + timeout
-        flow = flows.next_event(self.feed, self.feed.take, LIST, self.timing, deadline)
+        flow = flows.next_event(self.feed, self.feed.take, LIST, self.context, deadline)
         return flows.drive(flow, self.perform)
 
 

@@ -42,7 +42,7 @@ class World:
             None,
             unique="t-1",
             secret=bytes(32),
-            timing=flows.Timing(lambda: self.now, lambda: 1.0),
+            context=flows.Context(lambda: self.now, lambda: 1.0, lambda: self.now),
         )
         self._answers = answers
         self._takes = takes
@@ -69,9 +69,9 @@ class World:
 
 
 def losing_first(answers: Answers) -> Answers:
-    """The answers after a first one that is lost."""
-    left = [LOST]
-    return lambda request: left.pop() if left else answers(request)
+    """The answers after those to the tries of a create, which are all lost."""
+    left = [LOST] * policy.CALLS.attempts
+    return lambda request: left.pop() if left and request.method == "POST" else answers(request)
 
 
 def made(request: HTTPRequest) -> HTTPAnswer:

@@ -15,7 +15,7 @@ def whole(id_: str, status: str, **more: object) -> Container:
 
 
 def started(*containers: Container) -> View:
-    view = View()
+    view = View(lambda c: c)
     view.opened()
     view.receive(ContainerSnapshot(containers))
     return view
@@ -123,7 +123,7 @@ def test_what_was_read_does_not_change() -> None:
 
 def test_the_first_reason_of_an_end_counts() -> None:
     """Closing what has ended already does not hide why."""
-    view = View()
+    view = View(lambda c: c)
     assert isinstance(view.ended, Closed)
     view.begin()
     error = ConnectError("x")

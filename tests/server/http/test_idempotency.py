@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -211,5 +212,5 @@ def test_receipts_are_bounded(file: SqliteFile, monkeypatch: pytest.MonkeyPatch)
         await add(file, "four")
 
     asyncio.run(scenario())
-    with sqlite3.connect(file._path) as db:
+    with closing(sqlite3.connect(file._path)) as db, db:
         assert db.execute("SELECT count(*) FROM receipts").fetchone() == (2,)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -137,7 +138,7 @@ def test_signing_keys_can_be_rotated(server: RunningServer) -> None:
 def test_two_installations_have_different_keys(tmp_path: Path) -> None:
     """A session of one opens nothing at the other, though user and key have the same ids."""
     with running_server(state=tmp_path / "a") as one, running_server(state=tmp_path / "b") as other:
-        with sqlite3.connect(other.state / "ecompute.db") as db:
+        with closing(sqlite3.connect(other.state / "ecompute.db")) as db, db:
             db.execute("UPDATE users SET id = ?", [one.user_id])
         assert session(one, one.token) == 200
         assert session(other, one.token) == 401

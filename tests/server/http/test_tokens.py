@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -55,7 +56,7 @@ def test_nothing_in_the_database_opens_anything(server: RunningServer, http: htt
     server.add_user("carol", "a good password")
     text = make(http, {f"compute.{server.user_id}": ["read"]}).json()["token"]
     http.get("/compute/containers", headers=bearer(text))
-    with sqlite3.connect(server.state / "ecompute.db") as db:
+    with closing(sqlite3.connect(server.state / "ecompute.db")) as db:
         dump = "\n".join(db.iterdump())
     for secret in (text, text.removeprefix(TOKEN_PREFIX), server.token, "a good password"):
         assert secret not in dump

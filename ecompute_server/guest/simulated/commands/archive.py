@@ -53,6 +53,7 @@ class Options:
     zipped: bool = False
     verbose: bool = False
     keep_time: bool = True
+    follow: bool = False
     members: list[tuple[str, str]] = field(factory=list)  # each with the directory it is meant in
 
 
@@ -121,7 +122,9 @@ def _set(options: Options, letter: str, value: str) -> None:
             options.verbose = True
         case "m":
             options.keep_time = False
-        case "p" | "o" | "h" | "S":
+        case "h":
+            options.follow = True
+        case "p" | "o" | "S":
             pass
         case _:
             raise UsageFault(f"unrecognized option '{letter}'")
@@ -153,9 +156,12 @@ async def _create(call: Call, options: Options) -> int:
     status, written = 0, 0
     try:
         for folder, name in options.members:
-            base = posixpath.join(call.shell.directory, folder)
+            base = call.files.real_path(posixpath.join(call.shell.directory, folder))
             top = posixpath.normpath(posixpath.join(base, name)) if name else ""
             try:
+                if options.follow:
+                    # what is named only: a simulated guest has no use for links below that are followed
+                    top = call.files.real_path(top)
                 async for path, node in walk(call, top):
                     below = posixpath.relpath(path, top)
                     member = name if below == "." else posixpath.join(name, below)
