@@ -32,8 +32,6 @@ _PRINTED = (Stream.OUTPUT, Stream.ERROR)
 _BY_MARK = {int(stream): stream for stream in _PRINTED}
 _RUN_SIZE = 256
 """What a piece of output counts for beside its bytes: two streams may take turns byte by byte."""
-_LAST_WORDS = 300
-"""Bytes of standard error in which the last line is looked for."""
 _NOT_TAKEN = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.TOO_LARGE)
 """How a server refuses what it was sent."""
 
@@ -170,16 +168,10 @@ def checked(id_: str, result: CommandResult) -> CommandResult:
     if result.exit_status != 0:
         raise CommandFailed(
             f"The command in container {one_line(id_)} ended with exit status {result.exit_status}"
-            f"{_last_words(result.error)}; `result` holds what it printed.",
+            "; `result` holds what it printed.",
             result=result,
         )
     return result
-
-
-def _last_words(printed: bytes) -> str:
-    """What a command most often says at its end: why."""
-    lines = printed[-_LAST_WORDS:].decode("utf-8", "replace").strip().splitlines()
-    return f": {one_line(lines[-1])}" if lines else ""
 
 
 def _line(command: object) -> str:
