@@ -15,7 +15,7 @@ from .common import Connection, Container, Json, Yes, open_client
 from .exits import CommandError, Exit
 from .names import find, find_all
 from .output import STATUS, age, print_json, print_lines, print_table, say, to_json, told
-from .waiting import wait_running
+from .waiting import prepare, wait_running
 
 if TYPE_CHECKING:
     import ecompute
@@ -86,6 +86,7 @@ def start(
     with open_client(connection) as client:
         boxes = find_all(client, _some(containers))
         started: list[ecompute.Container] = []
+        prepare()
         code = each(boxes, lambda box: started.append(client.containers.start(box)))
         if wait and started:
             try:

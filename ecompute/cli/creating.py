@@ -16,7 +16,7 @@ from .containers import left, show_one
 from .exits import CommandError, Exit
 from .keyfiles import key_for, usual_keys
 from .output import say, told
-from .waiting import wait_running
+from .waiting import prepare, wait_running
 
 if TYPE_CHECKING:
     import ecompute
@@ -56,6 +56,7 @@ def create(
     """Make a container, and wait until it runs. Where the output is no terminal it prints the id alone."""
     began = time.monotonic()
     with open_client(connection) as client:
+        prepare()
         keys = usual_keys(client) if key is None else [key_for(client, text) for text in key]
         once = idempotency_key or secrets.token_hex(16)
         again = f"the same command with --idempotency-key {once} gives it, and makes no second one"

@@ -31,6 +31,18 @@ def spinner(text: str) -> Iterator[Tell | None]:
         yield lambda text: status.update(Text(one_line(text)))
 
 
+def prepare() -> None:
+    """Load what a wait needs, before anything is begun: Ctrl-C in the middle of an import can leave through
+    any exception, and what was begun would not be told.
+    """
+    from ecompute import events, waiters  # noqa: F401
+
+    if sys.stderr.isatty():
+        import rich.console
+        import rich.status
+        import rich.text  # noqa: F401
+
+
 def wait_running(client: Client, boxes: Sequence[Container], timeout: float | None) -> list[Container]:
     """Wait until all of them run, and show how far they are.
 

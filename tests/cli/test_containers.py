@@ -117,7 +117,8 @@ def test_ctrl_c_while_it_boots_tells_what_was_begun(stranger: User, key_file: Pa
             id_ = next(feed).container_id
             child.send_signal(signal.SIGINT)
             output, error = child.communicate(timeout=PATIENCE)
-        assert child.returncode == 130
+        # a shell tells both as 130: Python ends by the signal where the interrupt met generated code
+        assert child.returncode in (130, -signal.SIGINT)
         assert output == ""
         assert "Traceback" not in error
         assert id_ in error or "--idempotency-key" in error
