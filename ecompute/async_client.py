@@ -156,7 +156,7 @@ class AsyncClient:
         transport: AsyncTransport,
         listener: Listener,
         context: Context,
-        channels: Channels[AsyncEvents | AsyncWatch | AsyncTerminal | AsyncCommand],
+        channels: Channels[AsyncEvents | AsyncWatch | AsyncTerminal | AsyncCommand | AsyncHub],
     ) -> None:
         self._settings = settings
         self._transport = transport
@@ -225,7 +225,8 @@ class AsyncClient:
         self, unknown: OutcomeUnknown, *, timeout: float | None = None
     ) -> AsyncContainer | SSHKey:
         """Settle a create whose outcome is unknown: repeat it under its key, within 24 hours, and give what
-        it made, as the create itself would have. Several calls give the same.
+        it made, as the create itself would have. Several calls give the same. It takes a client of the same
+        user: to another one the key means nothing.
 
         Raises:
             InvalidArgument: it has no key, is too old, or was sent to another server.
@@ -233,6 +234,8 @@ class AsyncClient:
             OutcomeUnknown: its outcome still cannot be had; try again later.
             APIError: a refusal, which means that nothing was made.
         """
+        if not isinstance(unknown, OutcomeUnknown):
+            raise InvalidArgument("What can be resolved is an OutcomeUnknown.")
         flow = flows.resolve(unknown, self._within(timeout), self._context)
         made: AnyContainer | SSHKey = await flows.adrive(flow, self._transport.perform)
         return self._bind(made) if isinstance(made, AnyContainer) else made
@@ -476,9 +479,7 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Close all connections, with all feeds, views, terminals and commands; closing twice is no fault."""
-        if self._waiters is not None:
-            await self._waiters.aclose()
-        for channel in [*self._channels]:
+        for channel in self._channels.all():
             await channel.aclose()
         await self._transport.aclose()
 
@@ -526,6 +527,7 @@ class AsyncClient:
             from .async_waiters import AsyncHub
 
             self._waiters = AsyncHub(self._transport, self._context)
+            self._channels.add(self._waiters)
         found = await self._waiters.wait(waits, timeout, deadline)
         return Listing(map(self._bind, found))
 
@@ -542,13 +544,21 @@ class AsyncClient:
         left = max(total - (self._context.now() - began), waiting.MIN_FINAL_CALL)
         try:
             return (await self._wait([id], Status.RUNNING, left, caller))[0]
-        except (ContainerFailed, DeadlineExceeded) as error:
+        except BaseException as error:
             if delete_on_failure:
-                try:
-                    await self.containers.delete(id)
-                except Error as obstacle:
-                    error.add_note(f"Container {id} is left, it could not be deleted: {obstacle}")
+                await self._clean_up(id, error)
+            elif not isinstance(error, ContainerFailed | DeadlineExceeded):
+                error.add_note(f"Container {id} was waited for.")
             raise
+
+    async def _clean_up(self, id: str, cause: BaseException) -> None:
+        import anyio
+
+        with anyio.CancelScope(shield=True):
+            try:
+                await self.containers.delete(id)
+            except Error as obstacle:
+                cause.add_note(f"Container {id} is left, it could not be deleted: {obstacle}")
 
 
 async def login_async(

@@ -87,10 +87,10 @@ class AsyncTransport(Carrier):
             InvalidArgument: certificates or proxy are of no use.
         """
         if transport is None:
-            return cls(settings, Shared(make_async_pool(settings)))
+            return cls(settings, Shared(partial(make_async_pool, settings)))
         from .custom import AsyncCustomPool
 
-        return cls(settings, Shared(AsyncCustomPool(transport)))
+        return cls(settings, Shared(partial(AsyncCustomPool, transport)))
 
     async def exchange(self, request: HTTPRequest, timeout: float, track: bool) -> HTTPAnswer:
         """Send one request and read its answer, whatever that says.

@@ -7,6 +7,7 @@ to no caller. The last one to leave ends it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from typing import Any
@@ -19,9 +20,10 @@ from .async_subscription import AsyncSubscription
 from .async_transport import AsyncTransport
 from .contract.endpoints import EVENTS
 from .contract.resources import Container
-from .errors import Closed, DeadlineExceeded, Error
+from .errors import Closed, ConnectError, DeadlineExceeded, Error
 from .protocol import flows, policy, waiting
 
+_log = logging.getLogger("ecompute")
 _tasks: set[asyncio.Task[None]] = set()
 
 
@@ -97,6 +99,10 @@ class _Feed:
                     await feed.receive()
         except Error as failure:
             error = failure
+        except Exception:
+            # of a task that is nobody's, an exception ends the whole program on trio
+            _log.exception("The task that waits has failed.")
+            error = ConnectError("The task that waits has failed.")
         finally:
             self.error = error
             self._done.set()

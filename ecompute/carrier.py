@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
@@ -22,11 +23,23 @@ MAX_ANSWER = 64 * 1024 * 1024
 
 
 class Shared:
-    """What a client shares with those derived from it: the pool, and whether it is closed."""
+    """What a client shares with those derived from it: the pool, and whether it is closed.
 
-    def __init__(self, pool: Any) -> None:
-        self.pool = pool
+    A process that was forked off gets a pool of its own, since both would talk over the same sockets: each
+    would read answers that are meant for the other.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.pool: Any = make()
         self.closed = False
+        self._make = make
+        self._process = os.getpid()
+
+    def check_process(self) -> None:
+        """Notice a fork."""
+        if os.getpid() != self._process:
+            # the old pool's sockets are closed here when it goes, and stay open over there
+            self.pool, self._process = self._make(), os.getpid()
 
 
 class Carrier:
@@ -91,6 +104,7 @@ class Carrier:
             raise Closed("This client is closed: make a new one.")
         if timeout <= 0:
             raise ConnectError(f"No time was left to ask {self.settings.base_url}.", timed_out=True)
+        self._shared.check_process()
 
     @property
     def _is_closed(self) -> bool:

@@ -5,6 +5,7 @@ What an operation does is written once, in `protocol`; here it only meets the tr
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -150,7 +151,7 @@ class Client:
         transport: Transport,
         listener: Listener,
         context: Context,
-        channels: Channels[Events | Watch | Terminal | Command],
+        channels: Channels[Events | Watch | Terminal | Command | Hub],
     ) -> None:
         self._settings = settings
         self._transport = transport
@@ -218,7 +219,8 @@ class Client:
 
     def resolve(self, unknown: OutcomeUnknown, *, timeout: float | None = None) -> Container | SSHKey:
         """Settle a create whose outcome is unknown: repeat it under its key, within 24 hours, and give what
-        it made, as the create itself would have. Several calls give the same.
+        it made, as the create itself would have. Several calls give the same. It takes a client of the same
+        user: to another one the key means nothing.
 
         Raises:
             InvalidArgument: it has no key, is too old, or was sent to another server.
@@ -226,6 +228,8 @@ class Client:
             OutcomeUnknown: its outcome still cannot be had; try again later.
             APIError: a refusal, which means that nothing was made.
         """
+        if not isinstance(unknown, OutcomeUnknown):
+            raise InvalidArgument("What can be resolved is an OutcomeUnknown.")
         flow = flows.resolve(unknown, self._within(timeout), self._context)
         made: AnyContainer | SSHKey = flows.drive(flow, self._transport.perform)
         return self._bind(made) if isinstance(made, AnyContainer) else made
@@ -465,9 +469,7 @@ class Client:
 
     def close(self) -> None:
         """Close all connections, with all feeds, views, terminals and commands; closing twice is no fault."""
-        if self._waiters is not None:
-            self._waiters.close()
-        for channel in [*self._channels]:
+        for channel in self._channels.all():
             channel.close()
         self._transport.close()
 
@@ -510,10 +512,12 @@ class Client:
         if not waits:
             return Listing()
         with self._lock:
-            if self._waiters is None:
+            # a process that was forked off has no thread that waits
+            if self._waiters is None or self._waiters.process != os.getpid():
                 from .waiters import Hub
 
                 self._waiters = Hub(self._transport, self._context)
+                self._channels.add(self._waiters)
         found = self._waiters.wait(waits, timeout, deadline)
         return Listing(map(self._bind, found))
 
@@ -530,13 +534,18 @@ class Client:
         left = max(total - (self._context.now() - began), waiting.MIN_FINAL_CALL)
         try:
             return (self._wait([id], Status.RUNNING, left, caller))[0]
-        except (ContainerFailed, DeadlineExceeded) as error:
+        except BaseException as error:
             if delete_on_failure:
-                try:
-                    self.containers.delete(id)
-                except Error as obstacle:
-                    error.add_note(f"Container {id} is left, it could not be deleted: {obstacle}")
+                self._clean_up(id, error)
+            elif not isinstance(error, ContainerFailed | DeadlineExceeded):
+                error.add_note(f"Container {id} was waited for.")
             raise
+
+    def _clean_up(self, id: str, cause: BaseException) -> None:
+        try:
+            self.containers.delete(id)
+        except Error as obstacle:
+            cause.add_note(f"Container {id} is left, it could not be deleted: {obstacle}")
 
 
 def login(

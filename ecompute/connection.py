@@ -128,6 +128,9 @@ class Connection:
                     pass
         except Error as error:
             self._lose(error)
+        except (OSError, ValueError):
+            # the pool that the socket is of was closed by another thread
+            self._lose(Closed("The connection was closed."))
         except BaseException:
             self._lose(ConnectError("The connection's thread has failed.", maybe_sent=True))
             raise

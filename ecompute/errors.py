@@ -34,6 +34,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any, ClassVar, Self
 
 from attrs import field, frozen
@@ -342,7 +343,9 @@ class OutcomeUnknown(Error):
             body = None if told["body"] is None else _text(told["body"]).encode()
             key = None if told["key"] is None else _text(told["key"])
             base_url, sent_at = _text(told["base_url"]), float(told["sent_at"])
-        except (ValueError, TypeError, LookupError):
+            if not isfinite(sent_at) or not (key or "").isascii():
+                raise ValueError
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             raise InvalidArgument("This is not what OutcomeUnknown.to_json writes.") from None
         headers = {} if key is None else {"Idempotency-Key": key}
         request = HTTPRequest(operation, method, target, body, headers)

@@ -26,8 +26,8 @@ class HTTPRequest:
 
 @frozen
 class HTTPAnswer:
-    """An answer as it came. The names in `headers` are in lower case."""
+    """An answer as it came. The names in `headers` are in lower case; like the body they are never shown."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)

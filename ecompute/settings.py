@@ -148,6 +148,12 @@ def _order(needs_token: bool) -> str:
 def _completing(given: Given, profile: Profile, variables: _Variables) -> Token | TokenSource | None:
     """A token beside a profile that was named: the environment's only fills a gap."""
     if given.token is None and not profile.has_credential and TOKEN_VARIABLE in variables:
+        url = variables.get(URL_VARIABLE)
+        if url is not None and not same_server(url, profile.url):
+            raise InvalidArgument(
+                f"The token of {TOKEN_VARIABLE} is not sent to {profile.url}, the server of the profile "
+                f"{profile.name!r}: {URL_VARIABLE} names another."
+            )
         return hidden(variables[TOKEN_VARIABLE])
     return given.token
 
@@ -285,6 +291,10 @@ def changed(
     return evolve(settings, **told)
 
 
+_LONGEST = 1e8
+"""Seconds of the longest timeout, about three years: systems take no endless ones."""
+
+
 def checked_timeout(seconds: float, name: str = "timeout") -> float:
     """A number of seconds above zero.
 
@@ -293,7 +303,7 @@ def checked_timeout(seconds: float, name: str = "timeout") -> float:
     """
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
         raise InvalidArgument(f"{name} must be a number of seconds above zero.")
-    return float(seconds)
+    return float(min(seconds, _LONGEST))
 
 
 def checked_url(url: str, order: str = _CLIENT_ORDER) -> str:

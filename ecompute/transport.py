@@ -16,6 +16,7 @@ import socket
 import ssl
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import httpcore
@@ -98,10 +99,10 @@ class Transport(Carrier):
             InvalidArgument: certificates or proxy are of no use.
         """
         if transport is None:
-            return cls(settings, Shared(make_pool(settings)))
+            return cls(settings, Shared(partial(make_pool, settings)))
         from .custom import CustomPool
 
-        return cls(settings, Shared(CustomPool(transport)))
+        return cls(settings, Shared(partial(CustomPool, transport)))
 
     def exchange(self, request: HTTPRequest, timeout: float, track: bool) -> HTTPAnswer:
         """Send one request and read its answer, whatever that says.

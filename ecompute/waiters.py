@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 from collections.abc import Sequence
 from copy import copy
@@ -15,6 +17,8 @@ from .protocol import flows, policy, waiting
 from .protocol.websocket import CLOSE_WITHIN
 from .subscription import Subscription
 from .transport import Transport
+
+_log = logging.getLogger("ecompute")
 
 
 class _Feed:
@@ -59,6 +63,8 @@ class _Feed:
             error = Closed("The client was closed while waiting.")
         except Error as failure:
             error = failure
+        except Exception:
+            _log.exception("The thread that waits has failed.")
         finally:
             with self.changed:
                 self.error = error
@@ -71,6 +77,7 @@ class Hub:
     def __init__(self, transport: Transport, context: flows.Context) -> None:
         self._transport = transport
         self._context = context
+        self.process: int = os.getpid()
         self._lock = threading.Lock()
         self._feed: _Feed | None = None
         self._left: list[_Feed] = []
@@ -114,7 +121,12 @@ class Hub:
                     feed.state.join(wait)
             feed.users += 1
             if feed.users == 1:
-                feed.start()
+                try:
+                    feed.start()
+                except BaseException:
+                    # the system may have no more threads, or Ctrl-C comes: the next one opens another
+                    self._feed = None
+                    raise
             return feed
 
     def _leave(self, feed: _Feed, waits: Sequence[waiting.Wait]) -> None:

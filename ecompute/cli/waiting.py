@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ecompute.errors import Error, one_line
@@ -35,12 +36,11 @@ def prepare() -> None:
     """Load what a wait needs, before anything is begun: Ctrl-C in the middle of an import can leave through
     any exception, and what was begun would not be told.
     """
-    from ecompute import events, waiters  # noqa: F401
-
+    for module in ("ecompute.events", "ecompute.waiters"):
+        import_module(module)
     if sys.stderr.isatty():
-        import rich.console
-        import rich.status
-        import rich.text  # noqa: F401
+        for module in ("rich.console", "rich.status", "rich.text"):
+            import_module(module)
 
 
 def wait_running(client: Client, boxes: Sequence[Container], timeout: float | None) -> list[Container]:

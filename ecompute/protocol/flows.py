@@ -132,11 +132,11 @@ async def adrive(flow: Flow[T], perform: Callable[[Step], Awaitable[Any]]) -> T:
 
 
 class _Tries:
-    """How often something was tried, and how long that may go on."""
+    """How often something was tried, and how long that may go on. `message` is what may be told of it."""
 
     def __init__(self, message: wire.HTTPRequest, timeout: float, context: Context) -> None:
         self.count = 1
-        self._message = message
+        self.message = message
         self._context = context
         self._retries = context.retries or policy.CALLS
         self._timeout = timeout
@@ -160,14 +160,14 @@ class _Tries:
             return False
         if self.count >= self._retries.attempts and not settling:
             return False
-        self._context.observer.retrying(self._message, self.count, error, pause)
+        self._context.observer.retrying(self.message, self.count, error, pause)
         self.count += 1
         yield Pause(pause)
         return True
 
     def _late(self) -> Error:
-        late = DeadlineExceeded(f"{self._message.operation} was not answered {within(self._timeout)}.")
-        about(late, self._message)
+        late = DeadlineExceeded(f"{self.message.operation} was not answered {within(self._timeout)}.")
+        about(late, self.message)
         return late
 
 
@@ -205,21 +205,21 @@ def _attempt(
 ) -> Flow[Response]:
     answer: wire.HTTPAnswer | None = None
     try:
-        began = context.sent(message, tries.count)
+        began = context.sent(tries.message, tries.count)
         came: wire.HTTPAnswer = yield Send(message, tries.left, track)
         answer = came
-        context.observer.answered(message, tries.count, came, context.now() - began)
+        context.observer.answered(tries.message, tries.count, came, context.now() - began)
         context.server.hear(came)
         return wire.decode(endpoint, message, came, context.container)
     except Error as error:
-        about(error, wire.public_request(endpoint, message), wire.public_answer(endpoint, answer))
+        about(error, tries.message, wire.public_answer(endpoint, answer))
         raise
 
 
 def _repeatable(
     endpoint: Endpoint[Any, Response], message: wire.HTTPRequest, timeout: float, context: Context
 ) -> Flow[Response]:
-    tries = _Tries(message, timeout, context)
+    tries = _Tries(wire.public_request(endpoint, message), timeout, context)
     in_doubt = False
     while True:
         try:
@@ -250,7 +250,7 @@ def _once(
         except (APIError, ConnectError, InvalidAnswer) as error:
             failure: Error = error
         in_doubt = in_doubt or policy.leaves_doubt(failure)
-        under_way = in_doubt and policy.is_under_way(endpoint, failure)
+        under_way = policy.is_under_way(endpoint, failure, in_doubt=in_doubt)
         passes = (
             under_way
             or policy.leaves_doubt(failure)
@@ -414,7 +414,8 @@ def next_event(
             given_up = context.now() - lost_at >= RECONNECT_FOR
             if given_up or not policy.is_transient(error, repeatable=True):
                 raise
-            retry_after = getattr(error, "retry_after", None)
+            # a server may wish for more than the time in which there is any use in coming back
+            retry_after = min(getattr(error, "retry_after", None) or 0.0, RECONNECT_FOR)
     return event
 
 

@@ -109,17 +109,22 @@ def leaves_doubt(error: Error) -> bool:
     if isinstance(error, InvalidAnswer):
         # a success that cannot be read is a success all the same
         return error.status is not None and error.status < 300
-    return isinstance(error, APIError) and error.status in LOST_ANSWER
+    if not isinstance(error, APIError):
+        return False
+    # without a code of the API, it is a gateway that tells of trouble behind it: 408 and all of 5xx
+    foreign = error.code not in list(Code) and (error.status >= 500 or error.status == 408)
+    return foreign or error.status in LOST_ANSWER
 
 
-def is_under_way(endpoint: Endpoint[Any, Any], error: Error) -> bool:
-    """Whether a repeated request was refused because the first one, under the same key, is not answered yet.
+def is_under_way(endpoint: Endpoint[Any, Any], error: Error, *, in_doubt: bool) -> bool:
+    """Whether a request was refused because one before it, under the same key, is not answered yet.
 
-    A server says so by `Retry-After`; where the row itself knows no conflict, any conflict is of that kind.
+    A server says so by `Retry-After`. Where the row itself knows no conflict, any conflict of a repeated
+    request, whose first is `in_doubt`, is of that kind.
     """
     if not isinstance(error, Conflict) or error.code != Code.CONFLICT:
         return False
-    return error.retry_after is not None or Code.CONFLICT not in endpoint.own_errors
+    return error.retry_after is not None or (in_doubt and Code.CONFLICT not in endpoint.own_errors)
 
 
 def tells_outcome(error: Error) -> bool:

@@ -31,7 +31,7 @@ from . import flows, policy, wire
 from .feed import FeedState
 
 MIN_FINAL_CALL = 1.0
-"""Seconds that the last look at a container gets, even when its event came with the end of the time."""
+"""Seconds after the end of the time in which a container may still be looked at, whose event came with it."""
 
 POLLS = policy.Retries(first=0.1, longest=5.0)
 """The pauses between two looks where there is no feed."""
@@ -112,7 +112,9 @@ class Wait:
         if told.deleted:
             raise self._not_found()
         reason = self._reason
-        left = max(deadline - context.now(), MIN_FINAL_CALL)
+        left = deadline + MIN_FINAL_CALL - context.now()
+        if left <= 0:
+            raise DeadlineExceeded(f"{self.operation} had no time left for a last look.")
         found = yield from flows.call(GET_CONTAINER, GetContainer(self.id), left, context, self._caller)
         if told.reached or found.status == self._wanted:
             return found

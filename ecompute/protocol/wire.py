@@ -215,6 +215,10 @@ def _needed(value: Any) -> Needed | None:
     return None
 
 
+_LONGEST_WISH = 1e6
+"""Seconds beyond which a wish to wait makes no difference: nothing here waits as long."""
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that an answer asks to wait (RFC 9110, 10.2.3), or None.
 
@@ -222,7 +226,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdecimal():
-        return float(value)
+        return min(float(value), _LONGEST_WISH)
     until = _date(value)
     now = until and _date(headers.get("date", ""))
     return None if until is None or now is None else max(0.0, (until - now).total_seconds())
@@ -235,7 +239,7 @@ def _date(value: str) -> datetime | None:
 
     try:
         moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 

@@ -81,7 +81,7 @@ async def test_a_server_that_honours_no_keys(serve: Serve, connect: Connect) -> 
 
 
 async def test_a_first_request_that_is_not_answered_yet(serve: Serve, connect: Connect) -> None:
-    """It is waited for, longer than other troubles are; without doubt, its conflict is one."""
+    """It is waited for, longer than other troubles are, whoever sent it."""
     api = Api(loses=1)
     server_says = api.__call__
 
@@ -94,8 +94,26 @@ async def test_a_first_request_that_is_not_answered_yet(serve: Serve, connect: C
         assert (await client.containers.create("b", [1], idempotency_key="mine")).id == "box0"
         assert len(api.posts) == 11
         api.under_way = 9
-        with pytest.raises(ecompute.Conflict):
-            await client.containers.create("b", [1], idempotency_key="mine")
+        assert (await client.containers.create("b", [1], idempotency_key="mine")).id == "box0"
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520])
+async def test_a_gateway_that_lost_the_answer(serve: Serve, connect: Connect, status: int) -> None:
+    """Whatever it says in the server's place, without a code of the API it leaves doubt."""
+    api = Api()
+    server_says = api.__call__
+    left = [status]
+
+    def handle(request: Request) -> None:
+        if request.method == "POST" and left:
+            api.made[request.headers["idempotency-key"]] = {"id": "box0", "name": "b", "status": "pending"}
+            request.answer(b"upstream connect error", left.pop())
+        else:
+            server_says(request)
+
+    async with connect(serve(handle)) as client:
+        assert (await client.containers.create("b", [1])).id == "box0"
+    assert len(api.made) == 1
 
 
 async def test_the_callers_own_key(serve: Serve, connect: Connect) -> None:

@@ -46,8 +46,8 @@ SENT = errors.ConnectError("x", maybe_sent=True)
 UNSENT = errors.ConnectError("x")
 
 
-def answer(status: int) -> errors.APIError:
-    return errors.error_class(status, "")("x", status=status)
+def answer(status: int, code: str = "") -> errors.APIError:
+    return errors.error_class(status, code)("x", status=status, code=code)
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,13 @@ def answer(status: int) -> errors.APIError:
         (SENT, False, True, True),
         (answer(429), True, True, False),
         (answer(502), False, True, True),
-        (answer(503), False, True, False),
+        (answer(503, "unavailable"), False, True, False),
+        (answer(503), False, True, True),
+        (answer(408), False, False, True),
+        (answer(520), False, False, True),
         (answer(504), False, True, True),
-        (answer(500), False, False, False),
+        (answer(500, "internal"), False, False, False),
+        (answer(500), False, False, True),
         (answer(409), False, False, False),
         (answer(401), False, False, False),
         (errors.InvalidAnswer("x", status=200), False, False, True),
