@@ -20,10 +20,11 @@ check: setup ## format, lint, types, architecture
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest -q tests/architecture
+	$(PYTHON) -m pytest -q tests/architecture tests/typecheck
 
 bench: setup ## how fast, as ratios in the same run: the client, the server, containers against plain QEMU, the gateway against nginx
 	$(PYTHON) tests/bench/client.py
+	$(PYTHON) tests/bench/embedded.py
 	$(PYTHON) tests/bench/throughput.py
 	$(PYTHON) tests/bench/requests.py
 	$(PYTHON) tests/bench/feed.py
