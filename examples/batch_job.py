@@ -31,8 +31,8 @@ uname -m
 """
 
 
-def work(client: ecompute.Client, folder: Path, kind: str) -> str:
-    """The results of one machine."""
+def work(client: ecompute.Client, folder: Path, kind: str) -> tuple[str, str]:
+    """The results of one machine, and a line that tells how long it took."""
     began = time.monotonic()
     # a key and a container for this block; both are deleted in the end, whatever happens
     with client.temporary(name=f"batch-{kind}", instance_type=kind, memory_mb=192) as box:
@@ -43,15 +43,19 @@ def work(client: ecompute.Client, folder: Path, kind: str) -> str:
             box.copy_from("/root/results", here)
             results = (Path(here) / "results").read_text()
         done = time.monotonic()
-    print(f"{kind} ({machine}): booted in {booted - began:.1f} s, worked for {done - booted:.1f} s")
-    return results
+    told = f"{kind} ({machine}): booted in {booted - began:.1f} s, worked for {done - booted:.1f} s"
+    return results, told
 
 
 def main() -> int:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     # one client for all threads: they share its connections
     with ecompute.Client() as client, ThreadPoolExecutor() as pool:
-        first, second = pool.map(partial(work, client, folder), KINDS)
+        outcomes = []
+        for results, told in pool.map(partial(work, client, folder), KINDS):
+            print(told, flush=True)  # by this thread alone: lines of two threads can run into each other
+            outcomes.append(results)
+    first, second = outcomes
     print(first, end="")
     print("the same on both" if first == second else f"not the same:\n{second}")
     return 0 if first == second else 1
