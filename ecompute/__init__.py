@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .contract.problems import Fault
     from .contract.resources import IngressRule, Mounts, Session, SSHAccess, SSHKey, Token
     from .contract.scopes import Action, Grants, Scope, ScopeError
+    from .credentials import TokenSource
     from .errors import (
         APIError,
         Closed,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
         InvalidRequest,
         LimitReached,
         MethodNotAllowed,
+        MissingServer,
+        MissingToken,
         Needed,
         NotFound,
         NotRunning,
@@ -112,6 +115,8 @@ __all__ = [
     "LimitReached",
     "Listing",
     "MethodNotAllowed",
+    "MissingServer",
+    "MissingToken",
     "Mounts",
     "Needed",
     "NotFound",
@@ -136,6 +141,7 @@ __all__ = [
     "Temporary",
     "Terminal",
     "Token",
+    "TokenSource",
     "TooLarge",
     "Unauthenticated",
     "Unavailable",
@@ -167,6 +173,7 @@ _HOMES = {
         "Token",
     ),
     "contract.scopes": ("Action", "Grants", "Scope", "ScopeError"),
+    "credentials": ("TokenSource",),
     "events": ("Events",),
     "exchange": ("HTTPAnswer", "HTTPRequest"),
     "listing": ("Listing",),

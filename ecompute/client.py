@@ -136,7 +136,7 @@ class Client:
             cert=cert,
             proxy=proxy,
         )
-        del token, proxy  # a traceback may show them
+        del token, base_url, cert, proxy  # a traceback may show them
         settings = resolve(given)
         from .transport import Transport
 
@@ -233,6 +233,11 @@ class Client:
         flow = flows.resolve(unknown, self._within(timeout), self._context)
         made: AnyContainer | SSHKey = flows.drive(flow, self._transport.perform)
         return self._bind(made) if isinstance(made, AnyContainer) else made
+
+    @property
+    def base_url(self) -> str:
+        """The address of the server, without a slash at its end."""
+        return self._settings.base_url
 
     @property
     def stats(self) -> Stats:
@@ -571,7 +576,7 @@ def login(
     """
     request = requests.LogIn(username, password)
     given = Given(base_url=base_url, profile=profile, timeout=timeout, verify=verify, cert=cert, proxy=proxy)
-    del password, proxy  # a traceback may show them
+    del base_url, password, cert, proxy  # a traceback may show them
     settings = resolve(given, needs_token=False)
     from .transport import Transport
 

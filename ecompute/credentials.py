@@ -13,9 +13,13 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from math import isfinite
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
 
-from .errors import ConnectError, Error, InvalidArgument, seconds
+from .errors import ConnectError, Error, InvalidArgument, MissingToken, is_token, seconds
+
+if TYPE_CHECKING:
+    from .helper import Words
 
 _log = logging.getLogger("ecompute")
 
@@ -78,6 +82,19 @@ def token_of(text: object, expires_at: float | None = None) -> Token | None:
     return Token(stripped, expires_at)
 
 
+def holds_secret(address: str) -> bool:
+    """Whether a text that should be an address holds what may be a password, or looks like a token."""
+    try:
+        return is_token(address) or "@" in urlsplit(address).netloc
+    except ValueError:
+        return True
+
+
+def shown_address(address: object) -> str:
+    """The repr of an address that may be anything, without secrets."""
+    return "'…'" if isinstance(address, str) and holds_secret(address) else repr(address)
+
+
 class Credential:
     """The token of a client, and how to get a new one. Threads may share it.
 
@@ -136,7 +153,7 @@ class Credential:
 
     def _ask(self, within: float) -> Token:
         if self._source is None:
-            raise InvalidArgument("No token is known.")
+            raise MissingToken("No token is known.")
         try:
             self._token = self._source(within)
         except Error as error:
@@ -177,56 +194,47 @@ def from_function(function: TokenSource) -> Credential:
 
 
 def from_helper(command: str) -> Credential:
-    """A credential whose tokens a command prints, run without a shell: the first line of its standard output,
-    or JSON `{"token", "expires_at"}` with `expires_at` in seconds since the epoch or as ISO 8601. What it
-    writes to standard error reaches the user.
+    """A credential whose tokens a command prints, run without a shell and without a terminal of its own: the
+    first line of its standard output, or JSON `{"token", "expires_at"}` with `expires_at` in seconds since
+    the epoch or as ISO 8601. What it writes to standard error reaches the user. What it leaves behind in its
+    session is ended with it.
 
     Raises:
         InvalidArgument: this is no command line.
     """
+    words = _words(command)
+    del command  # a traceback may show it
+    if words is None:
+        raise InvalidArgument("credential_helper must be a command line, with its quotes closed.")
+
+    def ask(within: float) -> Token:
+        from .helper import LATE, run
+
+        output, problem = run(words, min(within, HELPER_WITHIN))
+        token = None if problem is not None else _read(output.content)
+        if token is not None:
+            return token
+        if problem == LATE and within < HELPER_WITHIN:
+            raise _too_late()
+        if problem == LATE:
+            problem = f"gave no token within {seconds(HELPER_WITHIN)}"
+        problem = problem or "printed no token: its first line must be one, of printable ASCII without spaces"
+        # arguments may hold secrets, and the output does
+        raise InvalidArgument(f"The credential helper {words.all[0]!r} {problem}.")
+
+    return Credential(source=ask)
+
+
+def _words(command: str) -> Words | None:
     import shlex
+
+    from .helper import Words
 
     try:
         words = shlex.split(command)
     except ValueError:
         words = []
-    if not words:
-        raise InvalidArgument("credential_helper must be a command line, with its quotes closed.")
-
-    def ask(within: float) -> Token:
-        token, problem = _run(words, min(within, HELPER_WITHIN))
-        if token is not None:
-            return token
-        if problem == _LATE and within < HELPER_WITHIN:
-            raise _too_late()
-        # arguments may hold secrets, and the output does
-        raise InvalidArgument(f"The credential helper {words[0]!r} {problem}.")
-
-    return Credential(source=ask)
-
-
-_LATE = f"gave no token within {seconds(HELPER_WITHIN)}"
-
-
-def _run(words: list[str], within: float) -> tuple[Token | None, str]:
-    """The token, or what went wrong: raising here would show the output in a traceback."""
-    import subprocess
-
-    if within <= 0:
-        return None, _LATE
-    try:
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=within, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return None, _LATE
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "this is no command"
-        return None, f"cannot be run: {reason}"
-    if done.returncode != 0:
-        return None, f"failed with the exit status {done.returncode}"
-    token = _read(done.stdout)
-    return token, "printed no token: its first line must be one, of printable ASCII without spaces"
+    return Words(words) if words else None
 
 
 def _read(output: bytes) -> Token | None:
@@ -236,7 +244,7 @@ def _read(output: bytes) -> Token | None:
     try:
         told = json.loads(text)
         return token_of(told.get("token"), _moment(told.get("expires_at")))
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, RecursionError):
         return None
 
 

@@ -22,6 +22,8 @@
     ├── CommandFailed               a command ended with another status than 0; `.result` has its output
     ├── Unsupported                 this server cannot do that
     ├── InvalidArgument             refused before anything was sent (a ValueError)
+    │   ├── MissingServer           neither arguments nor environment nor profile name a server
+    │   └── MissingToken            nothing gives a token for the server
     └── Closed                      a client, feed, view or terminal was used after its end (a RuntimeError)
 
 No other library's exception leaves a public call, and no message holds a token, a password or a body. All of
@@ -416,6 +418,14 @@ class InvalidArgument(Error, ValueError):
     def __init__(self, message: str, *, fields: tuple[Fault, ...] = ()) -> None:
         super().__init__(message)
         self.fields = fields
+
+
+class MissingServer(InvalidArgument):
+    """No argument, variable or profile says which server to use."""
+
+
+class MissingToken(InvalidArgument):
+    """No argument, variable or profile gives a token for the server."""
 
 
 class Closed(Error, RuntimeError):

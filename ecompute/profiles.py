@@ -21,14 +21,18 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
-from .credentials import Token, token_of
-from .errors import InvalidArgument
+from .credentials import Token, holds_secret, shown_address, token_of
+from .errors import InvalidArgument, one_line
+from .files import expanded, small_file
 
 CONFIG_VARIABLE = "ECOMPUTE_CONFIG"
 
 TEXTS = ("url", "token", "credential_helper", "ca_file", "client_cert", "client_key", "proxy")
 TIMES = ("timeout", "connect_timeout", "read_timeout", "write_timeout")
 _FILES = ("ca_file", "client_cert", "client_key")
+
+MOST = 1024 * 1024
+"""Bytes of the largest file that is read."""
 
 _OF_OTHERS = 0o077
 _WRITABLE_BY_OTHERS = 0o022
@@ -39,7 +43,7 @@ class Profile:
     """One server, and how to log in there. Times are seconds, files absolute, secrets not in `repr`."""
 
     name: str
-    url: str
+    url: str = field(repr=shown_address)
     token: Token | None = None
     credential_helper: str | None = field(default=None, repr=False)
     ca_file: str | None = None
@@ -71,6 +75,8 @@ class Profiles:
         Raises:
             InvalidArgument: there is none.
         """
+        if not isinstance(name, str):
+            raise InvalidArgument("The name of a profile must be a text.")
         if name in self.named:
             return self.named[name]
         known = ", ".join(map(repr, self.named)) or "none at all"
@@ -80,42 +86,52 @@ class Profiles:
 def default_path(environ: Mapping[str, str] | None = None) -> Path:
     """`$ECOMPUTE_CONFIG`, else `ecompute/config.toml` where programs keep their settings: in
     `$XDG_CONFIG_HOME`, else `~/.config`, on Windows `%APPDATA%`.
+
+    Raises:
+        InvalidArgument: the home folder is unknown.
     """
     environ = os.environ if environ is None else environ
     if own := environ.get(CONFIG_VARIABLE):
-        return Path(own).expanduser()
+        return expanded(own)
     if sys.platform == "win32":
         base = environ.get("APPDATA") or "~/AppData/Roaming"
     else:
         # a relative path is to be ignored (XDG Base Directory Specification)
         base = environ.get("XDG_CONFIG_HOME", "")
         base = base if Path(base).is_absolute() else "~/.config"
-    return Path(base).expanduser() / "ecompute" / "config.toml"
+    return expanded(base) / "ecompute" / "config.toml"
 
 
 def load(path: str | os.PathLike[str] | None = None) -> Profiles:
     """What the file says; None is the usual place. A file that is not there is an empty one.
 
     Raises:
-        InvalidArgument: the file cannot be read, is no TOML, has an unknown key or a value of the wrong type,
-            or belongs to somebody else, is writable by others, or holds a secret and is readable by others.
+        InvalidArgument: the file cannot be read, is no regular one or larger than 1 MiB, is no TOML, has an
+            unknown key or a value of the wrong type, or belongs to somebody else, is writable by others, or
+            holds a secret and is readable by others.
     """
-    found = _load(default_path() if path is None else Path(path))
+    found = _load(_place(path))
     if isinstance(found, Profiles):
         return found
     raise InvalidArgument(found)
 
 
+def _place(path: str | os.PathLike[str] | None) -> Path:
+    if path is None:
+        return default_path()
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidArgument("path must be a path.")
+    return Path(path)
+
+
 def _load(place: Path) -> Profiles | str:
     """The profiles, or what is wrong with the file: raising here would show its content in a traceback."""
     try:
-        with place.open("rb") as file:
-            status = os.fstat(file.fileno())
-            content = file.read()
+        content, status = small_file(place, MOST)
     except FileNotFoundError:
         return Profiles(place)
     except OSError as error:
-        return f"{place} cannot be read: {error.strerror}."
+        return f"{one_line(str(place))} cannot be read: {error.strerror}."
     found = read(content, place)
     if isinstance(found, Profiles) and os.name == "posix":
         secret = any(_is_secret(profile) for profile in found.named.values())
@@ -129,7 +145,10 @@ def read(content: bytes, path: Path) -> Profiles | str:
     problem = problem or _fault(data)
     if problem is not None:
         return f"{path}: {problem}."
-    named = {name: _profile(name, table, path) for name, table in data.get("profiles", {}).items()}
+    try:
+        named = {name: _profile(name, table, path) for name, table in data.get("profiles", {}).items()}
+    except InvalidArgument as error:
+        return f"{path}: {error}"
     default = data.get("default_profile")
     if default is not None and default not in named:
         return f"{path}: default_profile names {default!r}, which is not there."
@@ -156,6 +175,10 @@ def _parse(content: bytes) -> tuple[dict[str, Any], str | None]:
         # an end that comes too early has no line in the message
         line = int(found[1]) if found else content.count(b"\n") + 1
         return {}, f"line {line} is no TOML"
+    except ValueError:
+        return {}, "a number has too many digits"
+    except RecursionError:
+        return {}, "it is nested too deeply"
 
 
 def _fault(data: Mapping[str, Any]) -> str | None:
@@ -199,7 +222,7 @@ def _profile(name: str, table: Mapping[str, Any], path: Path) -> Profile:
     values = dict(table)
     for key in _FILES:
         if key in values:
-            values[key] = str(path.absolute().parent / Path(values[key]).expanduser())
+            values[key] = str(path.absolute().parent / expanded(values[key]))
     values["token"] = token_of(values.get("token"))
     return Profile(name, **values)
 
@@ -238,39 +261,53 @@ def save(
     """Write a profile into the file, and tell where that is. What is None stays as it is; `make_default` None
     makes the profile the default where there is none.
 
-    The file is replaced at once, with mode 0600; a folder that is made has 0700.
+    The file is replaced at once, with mode 0600; a folder that is made has 0700. Threads and processes that
+    change it at the same time do so one after the other, by the lock `.config.toml.lock` beside it.
 
     Raises:
         InvalidArgument: a value is malformed; or the profile would keep the credential of another server; or
             the file is refused as by `load`, cannot be written, or has a form that cannot be changed line by
             line.
     """
-    from .profiles_file import Document, change
+    from .profiles_file import Document, change, changing
     from .settings import same_server
 
     given = token is not None
     token = token if isinstance(token, Token) else token_of(token)
-    if given and token is None:
-        raise InvalidArgument("The token must be a non-empty text of printable ASCII without spaces.")
-    if not all(isinstance(text, str) and text.isprintable() and text for text in (name, url, ca_file or "-")):
-        raise InvalidArgument("name, url and ca_file must be printable texts that are not empty.")
-    place = default_path() if path is None else Path(path)
+    fault = _unfit(name, url, ca_file) or (_NO_TOKEN if given and token is None else None)
+    if fault is not None:
+        del url  # a traceback may show it
+        raise InvalidArgument(fault)
     values: dict[str, str | Token] = {"url": url}
     if token is not None:
         values["token"] = token
     if ca_file is not None:
         values["ca_file"] = ca_file
-    known = load(place)
-    first = known.default is None
-    old = known.named.get(name)
-    if old is not None and token is None and old.has_credential and not same_server(old.url, url):
-        raise InvalidArgument(f"The profile {name!r} has a credential for {old.url}: give one for {url} too.")
+    with changing(_place(path)) as known:
+        first = known.default is None
+        old = known.named.get(name)
+        if old is not None and token is None and old.has_credential and not same_server(old.url, url):
+            raise InvalidArgument(
+                f"The profile {name!r} has a credential for {shown_address(old.url)}: give one for {url} too."
+            )
 
-    def edit(document: Document) -> bool:
-        return document.put(name, values, first if make_default is None else make_default)
+        def edit(document: Document) -> bool:
+            return document.put(name, values, first if make_default is None else make_default)
 
-    change(place, edit)
-    return place
+        change(known.path, edit)
+    return known.path
+
+
+_NO_TOKEN = "The token must be a non-empty text of printable ASCII without spaces."
+
+
+def _unfit(name: object, url: object, ca_file: object) -> str | None:
+    texts = (name, url, "-" if ca_file is None else ca_file)
+    if not all(isinstance(text, str) and text.isprintable() and text for text in texts):
+        return "name, url and ca_file must be printable texts that are not empty."
+    if holds_secret(str(url)):
+        return "url must not hold a user name, password or token."
+    return None
 
 
 def remove(name: str, *, path: str | os.PathLike[str] | None = None) -> Path:
@@ -279,9 +316,24 @@ def remove(name: str, *, path: str | os.PathLike[str] | None = None) -> Path:
     Raises:
         InvalidArgument: there is no such profile; else as for `save`.
     """
-    from .profiles_file import change
+    from .profiles_file import change, changing
 
-    place = default_path() if path is None else Path(path)
-    load(place).get(name)
-    change(place, lambda document: document.take_out(name))
-    return place
+    with changing(_place(path)) as known:
+        known.get(name)
+        change(known.path, lambda document: document.take_out(name))
+    return known.path
+
+
+def remove_token(name: str, *, path: str | os.PathLike[str] | None = None) -> Path:
+    """Take the token out of a profile and leave all else, and tell where the file is. A profile without one
+    stays as it is.
+
+    Raises:
+        InvalidArgument: there is no such profile; else as for `save`.
+    """
+    from .profiles_file import change, changing
+
+    with changing(_place(path)) as known:
+        if known.get(name).token is not None:
+            change(known.path, lambda document: document.drop(name, "token"))
+    return known.path

@@ -12,25 +12,45 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from . import profiles
 from .credentials import Token
 from .errors import InvalidArgument
+from .files import small_file
+from .locking import locked
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def change(path: Path, edit: Callable[[Document], bool]) -> None:
-    """Change the file, or make it. A link stays one, and what it leads to is replaced. `edit` tells whether
-    it could do its work.
+@contextmanager
+def changing(path: Path) -> Iterator[profiles.Profiles]:
+    """Keep others from changing the file, and give what it says.
 
     Raises:
         InvalidArgument: as for `profiles.save`.
     """
+    # a file that is refused gets no lock beside it
     profiles.load(path)
+    real = Path(os.path.realpath(path))
+    try:
+        real.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(real):
+            yield profiles.load(path)
+    except OSError as error:
+        raise InvalidArgument(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def change(path: Path, edit: Callable[[Document], bool]) -> None:
+    """Change the file, or make it, as long as no other can. A link stays one, and what it leads to is
+    replaced. `edit` tells whether it could do its work.
+
+    Raises:
+        InvalidArgument: as for `profiles.save`.
+    """
     fault = _change(path, edit)
     if fault is not None:
         raise InvalidArgument(fault)
@@ -39,14 +59,15 @@ def change(path: Path, edit: Callable[[Document], bool]) -> None:
 def _change(path: Path, edit: Callable[[Document], bool]) -> str | None:
     real = Path(os.path.realpath(path))
     try:
-        document = Document(real.read_bytes() if real.exists() else b"")
+        document = Document(small_file(real, profiles.MOST)[0] if real.exists() else b"")
         changed = document.content if edit(document) and document.says_what_is_meant else None
         if changed is None:
             return f"{path} has a form that cannot be changed here: edit it by hand."
+        if len(changed) > profiles.MOST:
+            return f"{path} would become too large."
         found = profiles.read(changed, path)
         if isinstance(found, str):
             return found
-        real.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _replace(real, changed)
     except OSError as error:
         return f"{path} cannot be written: {error.strerror}."
@@ -119,6 +140,18 @@ class Document:
             del self._meant["default_profile"]
             found = self._find(0, self._next_header(0), "default_profile")
             del self._lines[found : found + 1]
+        return True
+
+    def drop(self, name: str, key: str) -> bool:
+        """Take a key out of a profile that has it; False if its line cannot be found."""
+        section = self._section(name)
+        if section is None:
+            return False
+        found = self._find(*section, key)
+        if found == section[1]:
+            return False
+        del self._lines[found]
+        del self._meant["profiles"][name][key]
         return True
 
     def _section(self, name: str) -> tuple[int, int] | None:

@@ -14,8 +14,17 @@ from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
 
-from .credentials import NO_TOKEN, Credential, Token, TokenSource, from_function, from_helper, token_of
-from .errors import InvalidArgument, is_token
+from .credentials import (
+    NO_TOKEN,
+    Credential,
+    Token,
+    TokenSource,
+    from_function,
+    from_helper,
+    shown_address,
+    token_of,
+)
+from .errors import InvalidArgument, MissingServer, MissingToken, is_token
 
 if TYPE_CHECKING:
     import ssl
@@ -48,17 +57,19 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Given:
-    """What the caller said; None is nothing. `verify` True is the usual, which a profile may extend."""
+    """What the caller said; None is nothing. `verify` True is the usual, which a profile may extend. What may
+    hold a secret, by mistake even, is not in `repr`.
+    """
 
     token: Token | TokenSource | None = field(default=None, repr=False)
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=shown_address)
     profile: str | None = None
     timeout: float | None = None
     connect_timeout: float | None = None
     read_timeout: float | None = None
     write_timeout: float | None = None
     verify: Verify = True
-    cert: Cert | None = None
+    cert: Cert | None = field(default=None, repr=False)
     proxy: str | None = field(default=None, repr=False)
 
 
@@ -75,7 +86,7 @@ class Settings:
     read_timeout: float | None = None
     write_timeout: float | None = None
     verify: Verify = True
-    cert: Cert | None = None
+    cert: Cert | None = field(default=None, repr=False)
     proxy: str | None = field(default=None, repr=False)
     user_agent: str = f"ecompute/{VERSION}"
 
@@ -122,12 +133,15 @@ def resolve(given: Given, *, environ: Mapping[str, str] | None = None, needs_tok
     """Settle what a client is set to; a login needs no token.
 
     Raises:
-        InvalidArgument: something is missing or malformed, or a token would go to a server that it may not be
-            meant for; the message holds no secret.
+        MissingServer, MissingToken: nothing tells which.
+        InvalidArgument: something is malformed, or a token would go to a server that it may not be meant for;
+            the message holds no secret.
     """
     found = os.environ if environ is None else environ
     variables = _Variables((name, found[name]) for name in _KNOWN if found.get(name))
     del found, environ
+    if given.profile is not None and not isinstance(given.profile, str):
+        raise InvalidArgument("profile must be the name of a profile, a text.")
     url = None if given.base_url is None else checked_url(given.base_url, _order(needs_token))
     if given.profile is None:
         choice = _surrounding(given, url, variables, needs_token)
@@ -172,13 +186,13 @@ def _surrounding(given: Given, url: str | None, variables: _Variables, needs_tok
     if url is not None:
         fits = profile is not None and same_server(url, profile.url)
         if profile is not None and not fits and token is None and needs_token:
-            raise InvalidArgument(
+            raise MissingToken(
                 f"No token is known for {url}: the profile {profile.name!r} is for {profile.url}, and "
                 f"neither token= nor {TOKEN_VARIABLE} is set."
             )
         return _Choice(url, token, profile if fits else None)
     if profile is None:
-        raise InvalidArgument(
+        raise MissingServer(
             f"No server is known: pass base_url=, set {URL_VARIABLE}, or make a profile the default."
         )
     of_environment = token is not None and given.token is None
@@ -192,14 +206,9 @@ def _surrounding(given: Given, url: str | None, variables: _Variables, needs_tok
 
 def _settled(given: Given, choice: _Choice, credential: Credential | None, variables: _Variables) -> Settings:
     profile = choice.profile
-    verify, cert, proxy = given.verify, given.cert, given.proxy
+    verify = given.verify
     if verify is True:
         verify = variables.get(CA_FILE_VARIABLE) or (profile and profile.ca_file) or True
-    if cert is None and profile is not None and profile.client_cert is not None:
-        key = profile.client_key
-        cert = profile.client_cert if key is None else (profile.client_cert, key)
-    if proxy is None and profile is not None:
-        proxy = profile.proxy
     return Settings(
         base_url=choice.url,
         credential=credential,
@@ -208,9 +217,29 @@ def _settled(given: Given, choice: _Choice, credential: Credential | None, varia
         read_timeout=_time(given, profile, "read_timeout"),
         write_timeout=_time(given, profile, "write_timeout"),
         verify=verify,
-        cert=cert,
-        proxy=proxy,
+        # without local names, which a traceback would show
+        cert=_cert(given, profile),
+        proxy=profile.proxy if given.proxy is None and profile is not None else given.proxy,
     )
+
+
+def _cert(given: Given, profile: Profile | None) -> Cert | None:
+    if given.cert is not None:
+        if not _is_cert(given.cert):
+            raise InvalidArgument(
+                "cert must be a file or a pair of files; an encrypted key must be loaded into an "
+                "ssl.SSLContext, to be passed as verify."
+            )
+        return given.cert
+    if profile is None or profile.client_cert is None:
+        return None
+    key = profile.client_key
+    return profile.client_cert if key is None else (profile.client_cert, key)
+
+
+def _is_cert(given: object) -> bool:
+    files = given if isinstance(given, tuple) and len(given) == 2 else (given,)
+    return all(isinstance(file, str | os.PathLike) for file in files)
 
 
 def _time(given: Given, profile: Profile | None, name: str) -> float | None:
@@ -245,7 +274,7 @@ def _credential(choice: _Choice) -> Credential:
         if token is None and profile.credential_helper is not None:
             return from_helper(profile.credential_helper)
     if token is None:
-        raise InvalidArgument(
+        raise MissingToken(
             f"No token is known for {choice.url}: pass token=, set {TOKEN_VARIABLE}, or name a profile; "
             "ecompute.login() gives a token."
         )
@@ -312,24 +341,39 @@ def checked_url(url: str, order: str = _CLIENT_ORDER) -> str:
     Raises:
         InvalidArgument: it is none, or holds what may be a secret.
     """
+    fault = _fault_of_url(url, order)
+    if fault is not None:
+        del url  # a traceback would show it
+        raise InvalidArgument(fault)
+    return url.strip().rstrip("/")
+
+
+def _fault_of_url(url: Any, order: str) -> str | None:
     if not isinstance(url, str):
-        raise InvalidArgument("base_url must be a text.")
+        return "base_url must be a text."
     if is_token(url):
-        raise InvalidArgument(f"base_url looks like a token: the order is {order}.")
+        return f"base_url looks like a token: the order is {order}."
     url = url.strip()
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        known = _is_host(parts.hostname) and parts.port != 0
     except ValueError:
         # whose text would repeat the address, and with it what may be a secret
-        host = None
-    if host is None or parts.scheme not in ("http", "https"):
-        raise InvalidArgument("base_url must be an address like https://compute.example.org.")
-    if parts.username is not None or parts.password is not None:
-        raise InvalidArgument("base_url must not hold a user name or password: the token is the credential.")
+        known = False
+    if not known or parts.scheme not in ("http", "https") or " " in url or not url.isprintable():
+        return "base_url must be an address like https://compute.example.org."
+    if "@" in parts.netloc:
+        return "base_url must not hold a user name or password: the token is the credential."
     if "?" in url or "#" in url:
-        raise InvalidArgument("base_url must not have a query or fragment.")
-    return url.rstrip("/")
+        return "base_url must not have a query or fragment."
+    return None
+
+
+def _is_host(name: str | None) -> bool:
+    """Whether names are resolved by it: each of its labels has 1 to 63 bytes (RFC 1035, 2.3.4)."""
+    if not name or not name.isascii():
+        return bool(name and name.encode("idna"))
+    return all(0 < len(label) < 64 for label in name.removesuffix(".").split("."))
 
 
 _PORTS = {"http": 80, "https": 443}

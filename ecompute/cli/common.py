@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from attrs import frozen
 from cyclopts import Group, Parameter
 
-from ecompute.errors import InvalidArgument
+from ecompute.errors import InvalidArgument, MissingServer, MissingToken
+from ecompute.files import expanded
 
 from .completion import container_names
 from .exits import CommandError, Exit
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 _CONNECTION = Group("Connection", sort_key=9)
 _MOST = 64 * 1024
-_SENTENCES = {
-    "No token is known": "There is no credential for this server: `ecompute login` makes one; see also "
+_SENTENCES: dict[type[InvalidArgument], str] = {
+    MissingToken: "There is no credential for this server: `ecompute login` makes one; see also "
     "--token-file, ECOMPUTE_TOKEN and --profile.",
-    "No server is known": "No server is known: `ecompute login URL` makes it known; see also --url, "
+    MissingServer: "No server is known: `ecompute login URL` makes it known; see also --url, "
     "ECOMPUTE_URL and --profile.",
 }
 T = TypeVar("T")
@@ -80,17 +81,15 @@ def _opened(kind: Callable[..., T], connection: Connection | None) -> T:
             timeout=given.timeout,
             verify=given.ca_file or True,
         )
-    except InvalidArgument as error:
+    except (MissingServer, MissingToken) as error:
         # the library's sentences speak of arguments that a command line does not have
-        for beginning, sentence in _SENTENCES.items():
-            if str(error).startswith(beginning):
-                raise CommandError(sentence, Exit.NO_ACCESS) from None
-        raise
+        raise CommandError(_SENTENCES[type(error)], Exit.NO_ACCESS) from None
 
 
 def _token(file: Path) -> str:
+    place = expanded(file)
     try:
-        with file.expanduser().open("rb") as opened:
+        with place.open("rb") as opened:
             return opened.read(_MOST).decode().strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"

@@ -60,6 +60,8 @@ _BY_CLASS: Mapping[type[errors.Error], Exit] = {
     errors.DeadlineExceeded: Exit.DEADLINE,
     errors.ContainerFailed: Exit.CONTAINER_FAILED,
     errors.OutcomeUnknown: Exit.UNKNOWN,
+    errors.MissingServer: Exit.NO_ACCESS,
+    errors.MissingToken: Exit.NO_ACCESS,
     errors.InvalidArgument: Exit.USAGE,
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ecompute.contract.public_key import PublicKey, PublicKeyError
 from ecompute.contract.resources import SSHKey
 from ecompute.errors import Conflict, Forbidden, InvalidArgument
-from ecompute.files import public_key_text
+from ecompute.files import expanded, public_key_text
 
 from .exits import CommandError
 from .names import chosen
@@ -23,7 +23,7 @@ _MAX_NAME = 63
 
 def folder() -> Path:
     """Where ssh keeps a user's keys."""
-    return Path.home() / ".ssh"
+    return expanded("~/.ssh")
 
 
 def usual_keys(client: Client) -> list[SSHKey]:
@@ -60,7 +60,7 @@ def key_for(client: Client, text: str) -> SSHKey | int:
         CommandError: there is none.
         InvalidArgument: the file cannot be read.
     """
-    file = Path(text).expanduser()
+    file = expanded(text)
     try:
         registered = client.ssh_keys.list()
     except Forbidden:

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from ecompute.contract.resources import SSHKey
 from ecompute.errors import one_line
+from ecompute.files import expanded
 
 from .asking import confirm, each, listed
 from .common import Connection, Json, Yes, open_client
@@ -51,7 +52,7 @@ def add(
             raise CommandError("There is no key in ~/.ssh: `ssh-keygen -t ed25519` makes one.")
         file = own[0]
     with open_client(connection) as client:
-        key, new = register(client, file.expanduser(), name)
+        key, new = register(client, expanded(file), name)
     if json_:
         print_json(to_json(key))
     else:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from cyclopts import Parameter
 
 from ecompute.errors import Error, one_line
+from ecompute.files import expanded
 from ecompute.settings import PROFILE_VARIABLE, URL_VARIABLE, checked_url, same_server
 
 from .common import Connection, Json, open_client
@@ -49,7 +50,7 @@ def login(
     if user is None:
         user = _asked("User: ", "--user")
     password = _password(password_stdin)
-    authorities = given.ca_file and given.ca_file.expanduser().absolute()
+    authorities = given.ca_file and expanded(given.ca_file).absolute()
     before = known.named.get(name)
     session = log_in(
         address,
@@ -70,7 +71,7 @@ def login(
 
 
 def logout(*, connection: Connection | None = None) -> None:
-    """End the session and forget it: the profile is taken out of the file."""
+    """End the session and forget its token; the profile stays, for the next `login`."""
     from ecompute import Forbidden, Unauthenticated, profiles
 
     known = profiles.load()
@@ -87,10 +88,10 @@ def logout(*, connection: Connection | None = None) -> None:
         except Forbidden:
             say("Its token is an API token, which stays valid: `ecompute tokens rm` revokes it.")
         except Error:
-            say("The session could not be ended, and the profile is kept.")
+            say("The session could not be ended, and its token is kept.")
             raise
-    profiles.remove(name)
-    say(f"Logged out: the profile {name!r} is gone.")
+    profiles.remove_token(name)
+    say(f"Logged out: the profile {name!r} has no token any more; `ecompute profiles rm` removes it.")
 
 
 def whoami(*, json_: Json = False, connection: Connection | None = None) -> None:
@@ -99,7 +100,7 @@ def whoami(*, json_: Json = False, connection: Connection | None = None) -> None
 
     with open_client(connection) as client:
         session = client.session()
-        server = client._settings.base_url
+        server = client.base_url
     if json_:
         print_json(to_json(session))
     else:

@@ -34,7 +34,7 @@ def open_(
     with open_client(connection) as client:
         box = find(client, container)
         rules = client.ingress.list(box)
-        server = client._settings.base_url
+        server = client.base_url
     url = address(box, rules)
     if url is None:
         raise CommandError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ecompute.errors import Error, one_line
+from ecompute.files import expanded
 
 from .common import Connection, Container, open_client
 from .exits import CommandError, Exit
@@ -46,8 +47,8 @@ def ssh(
                 " it on, and `ecompute terminal` needs none.",
                 Exit.REFUSED,
             )
-        known = _folder() / f"{slug(_url(client))}.{place.id}.known_hosts"
-        own = [identity.expanduser().absolute()] if identity else _identities(client)
+        known = _folder() / f"{slug(client.base_url)}.{place.id}.known_hosts"
+        own = [expanded(identity).absolute()] if identity else _identities(client)
     if place.host_key is not None:
         _put(known, f"{place.id} {place.host_key}\n")
     chosen = [text for pair in options(place, known, own) for text in ("-o", "=".join(pair))]
@@ -73,9 +74,9 @@ def ssh_config(
     with open_client(connection) as client:
         boxes = client.containers.list()
         own = _identities(client)
-        server = slug(_url(client))
+        server = slug(client.base_url)
     usual = _folder() / f"{server}.config"
-    file = (output.expanduser().absolute() if output else usual).resolve()
+    file = (expanded(output).absolute() if output else usual).resolve()
     known = file.with_name(f"{file.name.removesuffix('.config')}.known_hosts")
     made = texts(boxes, known, own, {box.id: told(box) for box in boxes})
     for sentence in made.left_out:
@@ -92,10 +93,6 @@ def ssh_config(
 def line_of(words: tuple[str, ...]) -> str:
     """The shell line of a command: one word is one already, several are a program and its arguments."""
     return words[0] if len(words) == 1 else shlex.join(words)
-
-
-def _url(client: Client) -> str:
-    return client._settings.base_url
 
 
 def _identities(client: Client) -> list[Path]:

@@ -32,7 +32,14 @@ def test_logging_in_is_asked_at_a_terminal_and_remembered(stranger: User, host: 
     session = file.read_text().split('token = "')[1].split('"')[0]
     assert session not in stranger.ecompute("profiles", "ls").output
     assert stranger.ecompute("logout").code == 0
-    assert stranger.ecompute("whoami").code == 4
+    assert session not in file.read_text()
+    over = stranger.ecompute("whoami")
+    assert (over.code, "ecompute login" in over.sentence) == (4, True)
+    (kept,) = stranger.ecompute("profiles", "ls", "--json").json
+    assert kept == profile
+    again = stranger.ecompute("login", "--user", "bob", "--password-stdin", stdin=f"{PASSWORD}\n")
+    assert again.code == 0, again
+    assert stranger.ecompute("whoami", "--json").json["user_id"] == bob.user_id
     gone = {"ECOMPUTE_URL": host.url, "ECOMPUTE_TOKEN": session}
     assert stranger.ecompute("whoami", **gone).code == 4
 
@@ -78,6 +85,20 @@ def test_who_has_nothing_is_told_to_log_in(stranger: User, environment: dict[str
     assert told.code == code
     assert "ecompute login" in told.sentence
     assert "base_url" not in told.sentence
+
+
+def test_a_home_folder_that_is_unknown_is_told(user: User) -> None:
+    """In one sentence, wherever a file may be named."""
+    for arguments in (
+        ("ls", "--token-file", "~no-such-user/token"),
+        ("keys", "add", "~no-such-user/id.pub"),
+        ("create", "box", "--key", "~no-such-user/id.pub"),
+        ("ssh-config", "--output", "~no-such-user/config"),
+        ("login", "http://x", "--user", "u", "--password-stdin", "--ca-file", "~no-such-user/ca.pem"),
+    ):
+        told = user.ecompute(*arguments)
+        assert told.code == 2, told
+        assert "home folder" in told.sentence
 
 
 def test_a_server_that_is_away_has_its_own_code(user: User) -> None:

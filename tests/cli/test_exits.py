@@ -37,5 +37,6 @@ def test_errors_have_the_code_of_their_kind() -> None:
     assert code_of(errors.DeadlineExceeded("x")) == Exit.DEADLINE
     assert code_of(errors.ContainerFailed("x", container_id="x")) == Exit.CONTAINER_FAILED
     assert code_of(errors.InvalidArgument("x")) == Exit.USAGE
+    assert code_of(errors.MissingServer("x")) == code_of(errors.MissingToken("x")) == Exit.NO_ACCESS
     assert code_of(errors.Unsupported("x")) == Exit.REFUSED
     assert code_of(CommandError("x", Exit.NOT_FOUND)) == Exit.NOT_FOUND

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
+import select
 import shlex
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -94,6 +97,8 @@ def test_what_a_helper_may_print(output: str, token: str, expires_at: float | No
         '{"token": "s3cret", "expires_at": "soon"}',
         '{"token": "s3cret", "expires_at": "2033-05-18"}',
         '{"token": "s3cret", "expires_at": true}',
+        '{"token": "s3cret", "expires_at": ' + "9" * 5000 + "}",
+        '{"token": "s3cret", "more": ' + "[" * 60_000,
     ],
 )
 def test_what_is_no_token_is_not_shown(output: str, tmp_path: Path) -> None:
@@ -143,6 +148,59 @@ def test_a_helper_without_time() -> None:
     assert not caught.value.maybe_sent
     with pytest.raises(ecompute.ConnectError):
         from_helper(printing("t")).get(0)
+
+
+def test_a_helper_that_does_not_stop_printing() -> None:
+    """It is ended after 64 KiB; what it printed is not shown."""
+    endless = python("import itertools\nfor _ in itertools.count(): print('s3' + 'cret')")
+    with pytest.raises(
+        InvalidArgument, match=r"^The credential helper '[^ ]+' printed more than 64 KiB\.$"
+    ) as caught:
+        from_helper(endless).get(LIMIT)
+    assert "s3cret" not in shown(caught.value)
+    just = "print('t0ken'); print('x' * (64 * 1024 - 7), end='')"
+    assert from_helper(python(f"{just}; print()")).get(LIMIT).reveal() == "t0ken"
+    with pytest.raises(InvalidArgument, match="printed more than 64 KiB"):
+        from_helper(python(f"{just}; print('y')")).get(LIMIT)
+
+
+STARTING = """
+import subprocess, sys
+with open(sys.argv[1], "w") as held:
+    options = {"start_new_session": True} if len(sys.argv) > 2 else {}
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stderr=held, **options)
+print(f"t{child.pid}", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no sessions here")
+def test_what_a_helper_has_started_is_ended_with_it(tmp_path: Path) -> None:
+    """It holds the output open, which is not waited for."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert from_helper(python(STARTING, pipe)).get(LIMIT).reveal().startswith("t")
+        assert select.select([reader], [], [], LIMIT)[0] == [reader]
+        assert os.read(reader, 1) == b""
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no sessions here")
+def test_a_daemon_that_a_helper_has_started_stays(tmp_path: Path) -> None:
+    """One with a session of its own, such as an agent for keys: it is not waited for either."""
+    told = tmp_path / "told"
+    daemon = int(from_helper(python(STARTING, told, "daemon")).get(LIMIT).reveal().removeprefix("t"))
+    os.kill(daemon, signal.SIGKILL)
+
+
+def test_the_arguments_of_a_helper_are_not_shown() -> None:
+    """Neither when it fails nor when it is no command line."""
+    for command in (python("raise SystemExit(1)", "s3cret"), "/nowhere/helper s3cret", "pass 's3cret"):
+        with pytest.raises(InvalidArgument) as caught:
+            from_helper(command).get(LIMIT)
+        assert "s3cret" not in shown(caught.value)
 
 
 def test_a_token_is_asked_for_once_and_again_when_it_ends() -> None:

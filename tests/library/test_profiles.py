@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecompute import profiles
+from ecompute import locking, profiles
 from ecompute.errors import InvalidArgument
 
 from .shown import shown
@@ -69,6 +72,9 @@ def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
         ('[profiles.w]\nurl = "u\ntoken = "s3cret"', "line 2 is no TOML"),
         ('[profiles.w]\nurl = """s3cret', "line 2 is no TOML"),
         ('[profiles.w]\nurl = "u"\n\n[profiles.w]', "line 4 is no TOML"),
+        (f"a = {'[' * 100_000}", "it is nested too deeply"),
+        (f'[profiles.w]\nurl = "u"\ntimeout = {"9" * 5000}', "a number has too many digits"),
+        ('[profiles.w]\nurl = "u"\nca_file = "~no-such-user/x"', "The home folder in '~no-such-user/x'"),
     ],
 )
 def test_mistakes_are_told_by_name_or_line(file: Path, text: str, expected: str) -> None:
@@ -133,6 +139,57 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         profiles.load(tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_or_a_device_is_no_file(tmp_path: Path) -> None:
+    """Nobody waits for a writer, and nothing endless is read."""
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for place in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(InvalidArgument, match="cannot be read: it is no regular file"):
+            profiles.load(place)
+        with pytest.raises(InvalidArgument, match="cannot be read: it is no regular file"):
+            profiles.save("w", url="https://x", path=place)
+
+
+def test_a_file_that_is_too_large(file: Path) -> None:
+    """It is not read, and none is made."""
+    write(file, NO_TOKEN)
+    os.truncate(file, profiles.MOST + 1)
+    with pytest.raises(InvalidArgument, match="cannot be read: it is too large"):
+        profiles.load(file)
+    write(file, NO_TOKEN + "#" * (profiles.MOST - len(NO_TOKEN)))
+    assert profiles.load(file).named["w"].url == "https://x"
+    with pytest.raises(InvalidArgument, match="would become too large"):
+        profiles.save("v", url="https://x", path=file)
+    assert profiles.load(file).named.keys() == {"w"}
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\ud800b", 3, ["x"]])
+def test_what_is_no_path(path: Any) -> None:
+    """It is told in one printable sentence."""
+    for act in (
+        lambda: profiles.load(path),
+        lambda: profiles.save("w", url="https://x", path=path),
+        lambda: profiles.remove("w", path=path),
+        lambda: profiles.remove_token("w", path=path),
+    ):
+        with pytest.raises(InvalidArgument, match=r"it is no path\.|path must be a path\.") as caught:
+            act()
+        assert str(caught.value).isprintable()
+
+
+def test_a_name_that_is_no_text(file: Path) -> None:
+    """It is told, whatever it is."""
+    wrong: Any = ["w"]
+    for act in (
+        lambda: profiles.load(file).get(wrong),
+        lambda: profiles.remove(wrong, path=file),
+        lambda: profiles.remove_token(wrong, path=file),
+    ):
+        with pytest.raises(InvalidArgument, match="The name of a profile must be a text"):
+            act()
+    assert not file.exists()
+
+
 def test_the_first_profile_is_the_default(file: Path) -> None:
     """It is written into a new file that only its owner can read, in a folder of the same kind."""
     assert profiles.save("work", url="https://x", token="t0ken\n", path=file) == file
@@ -147,7 +204,8 @@ def test_the_first_profile_is_the_default(file: Path) -> None:
     assert profiles.load(file).default == "work"
     profiles.save("home", url="https://y", make_default=True, path=file)
     assert profiles.load(file).default == "home"
-    assert [entry.name for entry in file.parent.iterdir()] == ["config.toml"]
+    assert {entry.name for entry in file.parent.iterdir()} == {"config.toml", ".config.toml.lock"}
+    assert stat.S_IMODE((file.parent / ".config.toml.lock").stat().st_mode) == 0o600
 
 
 FULL = """\
@@ -190,6 +248,27 @@ def test_removing_takes_only_its_lines(file: Path) -> None:
         profiles.remove("work", path=file)
 
 
+def test_a_token_is_taken_out_alone(file: Path) -> None:
+    """All else stays, the default as well; where there is none nothing changes."""
+    write(file, FULL)
+    assert profiles.remove_token("work", path=file) == file
+    expected = FULL.replace('token = "old"\n', "")
+    assert file.read_text() == expected
+    found = profiles.load(file)
+    assert (found.default, found.named["work"].has_credential) == ("work", False)
+    for name in ("work", "a.b c"):
+        profiles.remove_token(name, path=file)
+    assert file.read_text() == expected
+    with pytest.raises(InvalidArgument, match="has no profile 'nonesuch'"):
+        profiles.remove_token("nonesuch", path=file)
+    inline = 'profiles.w = { url = "https://x", token = "s3cret" }\n'
+    write(file, inline)
+    with pytest.raises(InvalidArgument, match="edit it by hand") as caught:
+        profiles.remove_token("w", path=file)
+    assert file.read_text() == inline
+    assert "s3cret" not in shown(caught.value)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -222,7 +301,7 @@ def test_a_credential_does_not_move_to_another_server(file: Path) -> None:
     """Who names another address gives another token, too."""
     profiles.save("w", url="https://one", token="t", path=file)
     profiles.save("w", url="https://one:443/", path=file)
-    with pytest.raises(InvalidArgument, match="has a credential for https://one:443/: give one for"):
+    with pytest.raises(InvalidArgument, match="has a credential for 'https://one:443/': give one for"):
         profiles.save("w", url="https://two", path=file)
     profiles.save("w", url="https://two", token="u", path=file)
     assert profiles.load(file).named["w"].url == "https://two"
@@ -253,6 +332,9 @@ def test_a_file_that_is_refused_is_not_changed(file: Path) -> None:
         ("", "u", None),
         ("a\nb", "u", None),
         ("a", "u\n[x]", None),
+        ("a", "https://u:s3cret@x\n", None),
+        ("a", "https://u:s3cret@x", None),
+        ("a", "ecloud_s3cret", None),
         ("a", "u", "s3cret s3cret"),
         ("a", "u", ""),
     ],
@@ -284,9 +366,9 @@ def test_whatever_is_written_is_read_again(
     """Any names and values, in any order, and removed again."""
     file = tmp_path_factory.mktemp("profiles") / "config.toml"
     for name in names:
-        profiles.save(name, url=url + name, token="t", path=file)
+        profiles.save(name, url=f"https://x/{url}{name}", token="t", path=file)
     for name in names:
-        assert profiles.load(file).get(name).url == url + name
+        assert profiles.load(file).get(name).url == f"https://x/{url}{name}"
     gone = data.draw(st.sampled_from(names))
     profiles.remove(gone, path=file)
     assert set(profiles.load(file).named) == {*names} - {gone}
@@ -311,3 +393,42 @@ def test_a_reader_sees_the_old_file_or_the_new_one(file: Path) -> None:
     done.set()
     thread.join()
     assert result == [True]
+
+
+SAVING = """
+import sys, threading
+if sys.argv[1] == "no-fcntl":
+    sys.modules["fcntl"] = None
+from ecompute import profiles
+
+def save(own):
+    for number in range(5):
+        profiles.save(f"{sys.argv[2]}-{own}-{number}", url="https://x", token="t", path=sys.argv[3])
+
+threads = [threading.Thread(target=save, args=(own,)) for own in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("system", ["usual", "no-fcntl"])
+def test_nothing_is_lost_when_several_write(file: Path, system: str) -> None:
+    """Three threads of each of two processes, also where the system knows no locks."""
+    commands = [[sys.executable, "-c", SAVING, system, own, str(file)] for own in ("a", "b")]
+    children = [subprocess.Popen(command, stderr=subprocess.PIPE) for command in commands]
+    assert [child.communicate()[1] for child in children] == [b"", b""]
+    assert len(profiles.load(file).named) == 30
+    locks = [entry.name for entry in file.parent.iterdir() if entry.name != file.name]
+    assert locks == ([] if system == "no-fcntl" else [".config.toml.lock"])
+
+
+def test_a_lock_that_is_never_let_go(file: Path) -> None:
+    """The wait has an end, and the sentence names the lock."""
+    file.parent.mkdir()
+    told = r"changed by another program.* remove .*\.config\.toml\.lock"
+    with locking.locked(file), pytest.raises(InvalidArgument, match=told), locking.locked(file, patience=0):
+        pass
+    with locking.locked(file, patience=0):
+        pass

@@ -11,7 +11,7 @@ import pytest
 import ecompute
 from ecompute import profiles as profiles_module
 from ecompute import settings
-from ecompute.errors import InvalidArgument
+from ecompute.errors import InvalidArgument, MissingServer, MissingToken
 from ecompute.settings import Given, Settings, hidden
 
 from .shown import shown
@@ -203,6 +203,121 @@ def test_a_profile_with_a_bad_address_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="In the profile 'work': base_url must not hold") as caught:
         resolved(profile="work", environ={"ECOMPUTE_CONFIG": str(file)})
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a b",
+        "http://x\0",
+        "http://x\n/y",
+        "http://a..b",
+        f"https://{'a' * 70}.example.org",
+        f"https://{'ü' * 70}.example.org",
+        "http://\ud800",
+        "http://x:0",
+    ],
+)
+def test_an_address_that_no_name_can_be_resolved_from(url: str) -> None:
+    """It is told at once, rather than by another library in the first call."""
+    with pytest.raises(InvalidArgument, match=r"^base_url must be an address like"):
+        resolved("t", url)
+    assert told(resolved("t", "http://bücher.example.org.")) == ("t", "http://bücher.example.org.")
+    assert told(resolved("t", "http://[::1]:80")) == ("t", "http://[::1]:80")
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("profile", ["s3cret"]),
+        ("profile", b"s3cret"),
+        ("base_url", ["s3cret"]),
+        ("cert", 3),
+        ("cert", ("a",)),
+        ("cert", ("a", 3)),
+        ("cert", ("cert.pem", "key.pem", "s3cret")),
+    ],
+)
+def test_arguments_of_the_wrong_type(argument: str, value: Any) -> None:
+    """They are told by name; a passphrase that another library takes is not shown."""
+    with pytest.raises(InvalidArgument, match=f"^{argument} must be ") as caught:
+        ecompute.Client(**{"token": "t", "base_url": "http://x", argument: value})
+    shows = shown(caught.value)
+    assert argument in ("profile", "base_url") or "s3cret" not in shows
+
+
+def test_what_is_missing_has_its_own_kind(tmp_path: Path, profiles: dict[str, str]) -> None:
+    """Programs tell apart who knows no server and who knows no token, without reading sentences."""
+    nothing = {"ECOMPUTE_CONFIG": str(tmp_path / "none.toml")}
+    with pytest.raises(MissingServer):
+        resolved(environ=nothing)
+    with pytest.raises(MissingServer):
+        resolved(environ=nothing, needs_token=False)
+    for more in ({}, {"ECOMPUTE_PROFILE": "work"}):
+        with pytest.raises(MissingToken):
+            resolved(None, "https://other.example.org", environ={**profiles, **more})
+    with pytest.raises(MissingToken):
+        resolved(profile="bare", environ=profiles)
+    with pytest.raises(InvalidArgument) as caught:
+        resolved(profile="nonesuch", environ=profiles)
+    assert type(caught.value) is InvalidArgument
+
+
+def test_a_home_folder_that_is_unknown() -> None:
+    """Nobody has this name; only who needs the file is told."""
+    environ = {"ECOMPUTE_CONFIG": "~no-such-user/config.toml"}
+    with pytest.raises(InvalidArgument, match=r"The home folder in '~no-such-user/config\.toml' is unknown"):
+        resolved(environ=environ)
+    assert told(resolved("t", WORK, environ=environ)) == ("t", WORK)
+
+
+@pytest.mark.parametrize("kind", [ecompute.Client, ecompute.AsyncClient])
+def test_a_client_tells_its_server(kind: type[ecompute.Client]) -> None:
+    """As it uses it, and nobody can change it."""
+    client = kind("t", " https://compute.example.org/v1/ ")
+    assert client.base_url == "https://compute.example.org/v1"
+    with pytest.raises(AttributeError):
+        client.base_url = WORK  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"base_url": "https://u:s3cret@x"},
+        {"base_url": "https://s3cret@x"},
+        {"base_url": "ftp://u:s3cret@x"},
+        {"base_url": "https://u:s3cret@x:port"},
+        {"base_url": "ecloud_s3cret"},
+        {"base_url": WORK, "proxy": "http://u:s3cret@proxy", "timeout": -1},
+        {"base_url": WORK, "proxy": "http://u:s3cret@["},
+        {"base_url": WORK, "proxy": "ftp://u:s3cret@proxy"},
+        {"profile": "by-hand"},
+        {"profile": "no-helper"},
+        {"profile": "nonesuch"},
+        {},
+    ],
+)
+def test_no_frame_shows_an_address_with_a_password(
+    more: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it comes from, though it is refused; nor the arguments of a credential helper."""
+    file = tmp_path / "config.toml"
+    file.write_text(
+        '[profiles.by-hand]\nurl = "https://u:s3cret@x"\n'
+        '[profiles.no-helper]\nurl = "https://x"\ncredential_helper = "pass \'s3cret"\n'
+    )
+    file.chmod(0o600)
+    monkeypatch.setenv("ECOMPUTE_CONFIG", str(file))
+    monkeypatch.setenv("ECOMPUTE_URL", "https://u:s3cret@x")
+    for make in (ecompute.Client, ecompute.AsyncClient):
+        with pytest.raises(InvalidArgument) as caught:
+            make(**more)
+        assert "s3cret" not in shown(caught.value)
+    if "profile" not in more:
+        with pytest.raises(InvalidArgument) as caught:
+            ecompute.login(**{"base_url": None, "username": "u", "password": "s3cret", **more})
+        assert "s3cret" not in shown(caught.value)
+    assert "s3cret" not in repr(profiles_module.load(file))
 
 
 def test_secrets_show_up_nowhere(profiles: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
