@@ -137,7 +137,8 @@ class APIError(Error):
         return self.message
 
     def _details(self) -> str:
-        return ""
+        # a gateway's own answer, which no class of the API stands for
+        return "try again later" if not self.code and self.status in (502, 504) else ""
 
 
 class InvalidRequest(APIError):
@@ -161,7 +162,9 @@ class Forbidden(APIError):
 
     def _details(self) -> str:
         if self.needed is None:
-            return ""
+            # only a session may look after tokens
+            session = self.operation.partition(".")[0] == "tokens"
+            return "`ecompute.login()` and `ecompute login` give a session's token" if session else ""
         return f"use a token that grants {self.needed.action!r} on {self.needed.scope!r}"
 
 
@@ -169,7 +172,10 @@ class NotFound(APIError):
     """Nothing of the caller's has this id; another user's things look the same."""
 
     def _details(self) -> str:
-        what = "the id and the port" if self.operation.startswith("ingress.remove") else "the id"
+        name, _, subject = self.operation.partition(" ")
+        if not subject:
+            return "check that the base URL is that of the API"
+        what = "the id and the port" if name == "ingress.remove" else "the id"
         return f"check {what}, and whose token this is"
 
 

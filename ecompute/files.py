@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from .errors import InvalidArgument
+from .errors import InvalidArgument, one_line
 
 _MOST = 16 * 1024
 """Bytes of the largest key file: an RSA key of 16,384 bits has less than three thousand."""
@@ -57,6 +57,8 @@ def public_key_text(key: str | os.PathLike[str]) -> Any:
     """
     if not isinstance(key, os.PathLike):
         _refuse_private(key)
+        if isinstance(key, str) and (key.startswith(("/", "~", "./", "../")) or key.endswith(".pub")):
+            raise InvalidArgument("This looks like the path of a key's file: pass it as a pathlib.Path.")
         return key
     path = expanded(key)
     try:
@@ -65,7 +67,10 @@ def public_key_text(key: str | os.PathLike[str]) -> Any:
         text = content.decode().strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
-        raise InvalidArgument(f"The public key file cannot be read: {reason}.") from error
+        advice = "; `ssh-keygen` makes a key" if isinstance(error, FileNotFoundError) else ""
+        raise InvalidArgument(
+            f"The public key file {one_line(str(path))} cannot be read: {reason}{advice}."
+        ) from error
     if len(content) > _MOST:
         raise InvalidArgument("The public key file is too large to hold a key.")
     _refuse_private(text)

@@ -23,6 +23,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ecompute.contract.scopes import Grants
+
 from . import assembly
 from .faults import Faults, FaultyServer
 from .gateway.silent import SilentGateway
@@ -102,10 +104,13 @@ class RunningServer:
         user, token = self._people.add(name, password)
         return OtherUser(user.id, token)
 
-    def api_token(self, scopes: Mapping[str, Sequence[str]], *, expires_in: float | None = None) -> str:
+    def api_token(
+        self, scopes: Grants | Mapping[str, Sequence[str]], *, expires_in: float | None = None
+    ) -> str:
         """An API token of the first user; `<uid>` in a scope stands for the user's id, seconds may be
         negative.
         """
+        scopes = scopes.to_dict() if isinstance(scopes, Grants) else scopes
         filled = {scope.replace("<uid>", self.user_id): actions for scope, actions in scopes.items()}
         return self._people.token(self.user_id, filled, expires_in)
 

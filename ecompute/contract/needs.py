@@ -105,6 +105,8 @@ def needed(
         rows += more
     if id is None and _class_of(operation) == "Container":
         id = getattr(operation, "__self__", None)
+    if callable(id):
+        raise ScopeError("A second operation is no id: the grants of several operations join with `|`.")
     user = CALLER if user_id is None else checked_user(user_id)
     things = id if isinstance(id, list | tuple) else [id]
     if CREATE_CONTAINER in rows:

@@ -16,7 +16,7 @@ from attrs import frozen
 from . import catalog
 from .problems import Fault, InvalidFields
 from .public_key import PublicKey, PublicKeyError
-from .scopes import Grants, ScopeError
+from .scopes import Grants, Scope, ScopeError
 
 
 @frozen
@@ -110,6 +110,8 @@ def token_scopes(value: Mapping[str, Sequence[str]], bounds: Bounds) -> Mapping[
     if not all(value.values()):
         raise Broken("must grant at least one action on each scope")
     try:
+        for scope in value:
+            Scope.parse(scope)  # a client fills in who is meant
         return {scope: tuple(actions) for scope, actions in Grants(value).to_dict().items()}
     except ScopeError as error:
         sentence = str(error)

@@ -110,6 +110,14 @@ class Scope(_Covering):
         return cls(service, user_id, resource, id_)
 
     @classmethod
+    def _of_anybody(cls, text: str) -> Scope:
+        """The same, with a literal `<uid>` as the user as well."""
+        scope = cls._read(text)
+        if scope.user_id != CALLER:
+            checked_user(scope.user_id)
+        return scope
+
+    @classmethod
     def fill(cls, template: str, *, user_id: str, id: str | None = None) -> Scope:
         """The scope of a table row's template (`compute.<uid>.containers.<id>`) for one user and id.
 
@@ -192,7 +200,7 @@ def _grants(
 ) -> Mapping[Scope, frozenset[Action]]:
     grants: dict[Scope, frozenset[Action]] = {}
     for key, actions in given.items():
-        scope = key if isinstance(key, Scope) else Scope.parse(key)
+        scope = key if isinstance(key, Scope) else Scope._of_anybody(key)
         grants[scope] = grants.get(scope, frozenset()) | _actions(actions)
     return dict(sorted(grants.items(), key=lambda item: str(item[0])))
 
@@ -201,7 +209,8 @@ def _grants(
 class Grants(_Covering):
     """Scopes with the actions granted on each, as a token carries them.
 
-    Made from a mapping of scope (or its text) to actions (or their names). False when nothing is granted.
+    Made from a mapping of scope (or its text) to actions (or their names); a literal `<uid>` may stand as the
+    user. False when nothing is granted.
 
     Equal means the same scopes with the same actions. The order goes by what is allowed: `a <= b` means that
     b allows all that a does, so that each of two may be `<=` the other without being equal. Then they have
@@ -234,9 +243,7 @@ class Grants(_Covering):
             name, equals, actions = grant.partition("=")
             if not equals:
                 raise ScopeError("A grant is given as scope=action,action.")
-            scope = Scope._read(name)
-            if scope.user_id != CALLER:
-                checked_user(scope.user_id)
+            scope = Scope._of_anybody(name)
             pairs += [(scope, _action(action)) for action in actions.split(",")]
         return cls.of(pairs)
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecompute.contract.rules import Bounds, Broken, token_scopes
 from ecompute.contract.scopes import CALLER, Action, Grants, Scope, ScopeError
 
 BELOW = ["", ".containers", ".keys", ".containers.a1", ".containers.b1", ".keys.7"]
@@ -137,9 +138,15 @@ def test_a_user_is_filled_in(a: Grants) -> None:
 
 
 def test_an_open_user_is_only_read_where_it_may_be() -> None:
-    """A token's scopes have a user."""
+    """A scope has a user, and so have those of a token that a server makes; grants may leave it open, and come
+    back from their mapping as they were.
+    """
     with pytest.raises(ScopeError):
-        Grants({"compute.<uid>": ["read"]})
+        Scope.parse("compute.<uid>")
+    with pytest.raises(Broken):
+        token_scopes({"compute.<uid>": ["read"]}, Bounds())
+    grants = Grants({"compute.<uid>": ["read"]})
+    assert Grants(grants.to_dict()) == grants
     assert str(Grants.parse("compute.<uid>=read")) == "compute.<uid>=read"
     assert str(Grants.parse(" compute.u1.keys=read,create\ncompute.u1.keys=delete ")) == (
         "compute.u1.keys=create,delete,read"

@@ -174,3 +174,9 @@ def test_an_argument_that_the_operation_has_not_is_refused() -> None:
     with pytest.raises(ScopeError, match=r"containers\.stop has no argument wait"):
         Grants.needed_for(STOP_CONTAINER, "a1", wait=True)
     assert Grants.needed_for(CREATE_CONTAINER, wait=True)
+
+
+def test_a_second_operation_is_no_id() -> None:
+    """Its grants would be missing; the sentence says how to join them."""
+    with pytest.raises(ScopeError, match=r"join with `\|`"):
+        Grants.needed_for("containers.list", ecompute.Client.run)

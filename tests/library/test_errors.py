@@ -252,7 +252,8 @@ def test_a_token_in_the_place_of_the_address(token: str) -> None:
     [
         (
             errors.Forbidden("An API token may not do this: log in.", status=403, operation="tokens.list"),
-            "tokens.list was refused: An API token may not do this: log in (403).",
+            "tokens.list was refused: An API token may not do this: log in; `ecompute.login()` and `ecompute login` "
+            "give a session's token (403).",
         ),
         (
             errors.Forbidden(
@@ -318,3 +319,16 @@ def test_a_result_shows_the_beginning_of_what_was_printed() -> None:
     assert "x" * 60 + "'… (100 bytes)" in long
     assert "y" * 2 not in long
     assert "z" * 60 + "'… (61 bytes)" in long
+
+
+def test_the_next_step_fits_what_was_asked() -> None:
+    """A list that is not found is at another address; a gateway's own answer is a matter of time; tokens need a
+    session.
+    """
+    none = errors.NotFound("No.", status=404, code="not_found", operation="containers.list")
+    assert "check that the base URL is that of the API" in str(none)
+    one = errors.NotFound("No.", status=404, code="not_found", operation="containers.get a")
+    assert "check the id, and whose token this is" in str(one)
+    assert "try again later" in str(errors.APIError("Bad Gateway", status=502))
+    refused = errors.Forbidden("Only sessions.", status=403, code="forbidden", operation="tokens.create")
+    assert "`ecompute.login()` and `ecompute login` give a session's token" in str(refused)
