@@ -138,8 +138,8 @@ def test_a_user_is_filled_in(a: Grants) -> None:
 
 
 def test_an_open_user_is_only_read_where_it_may_be() -> None:
-    """A scope has a user, and so have those of a token that a server makes; grants may leave it open, and come
-    back from their mapping as they were.
+    """A scope has a user, and so have those of a token that a server makes; grants may leave it open, and
+    come back from their mapping as they were.
     """
     with pytest.raises(ScopeError):
         Scope.parse("compute.<uid>")

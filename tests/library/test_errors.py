@@ -252,8 +252,10 @@ def test_a_token_in_the_place_of_the_address(token: str) -> None:
     [
         (
             errors.Forbidden("An API token may not do this: log in.", status=403, operation="tokens.list"),
-            "tokens.list was refused: An API token may not do this: log in; `ecompute.login()` and `ecompute login` "
-            "give a session's token (403).",
+            (
+                "tokens.list was refused: An API token may not do this: log in; "
+                "`ecompute.login()` and `ecompute login` give a session's token (403)."
+            ),
         ),
         (
             errors.Forbidden(
@@ -322,8 +324,8 @@ def test_a_result_shows_the_beginning_of_what_was_printed() -> None:
 
 
 def test_the_next_step_fits_what_was_asked() -> None:
-    """A list that is not found is at another address; a gateway's own answer is a matter of time; tokens need a
-    session.
+    """A list that is not found is at another address; a gateway's own answer is a matter of time; tokens
+    need a session.
     """
     none = errors.NotFound("No.", status=404, code="not_found", operation="containers.list")
     assert "check that the base URL is that of the API" in str(none)
