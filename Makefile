@@ -14,7 +14,7 @@ demo: setup ## the whole road on real machines, with timings
 	$(PYTHON) examples/first_light.py
 
 test: setup ## every test, real guests included
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses 2 --no-loadscope-reorder
 
 check: setup ## format, lint, types, architecture
 	$(PYTHON) -m ruff format --check .

@@ -30,7 +30,7 @@ class Words:
     __slots__ = ("all",)
 
     def __init__(self, words: list[str]) -> None:
-        self.all = words
+        self.all: list[str] = words
 
 
 class Output:
@@ -39,7 +39,7 @@ class Output:
     __slots__ = ("content",)
 
     def __init__(self) -> None:
-        self.content = b""
+        self.content: bytes = b""
 
 
 def run(words: Words, within: float) -> tuple[Output, str | None]:

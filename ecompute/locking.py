@@ -38,14 +38,14 @@ def locked(path: Path, patience: float = PATIENCE) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-        if _LEFT_BEHIND:
+        if _left_behind:
             place.unlink(missing_ok=True)
 
 
 try:
     import fcntl
 except ImportError:
-    _LEFT_BEHIND = True
+    _left_behind = True
 
     def _taken(place: Path) -> int | None:
         """The lock, by making its file; None when others have it."""
@@ -58,7 +58,7 @@ except ImportError:
             return None
 
 else:
-    _LEFT_BEHIND = False
+    _left_behind = False
 
     def _taken(place: Path) -> int | None:
         """The lock, which ends with the process that holds it; None when others have it."""

@@ -1,9 +1,9 @@
 """Readers of decoded JSON, written once for each class as plain code: as strict as `converter`, and silent
 about what is wrong.
 
-A reader gives the value, or raises `Unfit`; `converter` then says what does not fit, and where. Readers are
-there because lists are long: a general converter takes several times as long for a container as decoding its
-JSON does.
+A reader gives the value, or raises `TypeError` or `ValueError`; `converter` then says what does not fit, and
+where. Readers are there because lists are long: a general converter takes several times as long for a
+container as decoding its JSON does.
 """
 
 from __future__ import annotations
@@ -44,8 +44,15 @@ def moment(text: Any) -> datetime:
 
 
 def in_utc(found: datetime) -> datetime:
-    """A time in UTC; one without an offset counts as such."""
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    """A time in UTC; one without an offset counts as such.
+
+    Raises:
+        ValueError: it lies in no year from 1 to 9999 there.
+    """
+    try:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError:
+        raise Unfit from None
 
 
 # bool is a subclass of int, and JSON's true is no number: hence `type(v) is`

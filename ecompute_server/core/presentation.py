@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ecompute.contract import codec
 from ecompute.contract.catalog import Status
@@ -71,6 +71,13 @@ class View:
             ssh_host_key=record.ssh_host_key,
             status_reason=_reason(record),
         )
+
+    def as_of_now(self, container_id: str) -> View:
+        """The same, with what is known of one container's machine at this moment: for threads from which
+        nothing may be measured.
+        """
+        known = self.usage(container_id)
+        return evolve(self, usage=lambda _: known)
 
     def hostname(self, record: ContainerRecord) -> str:
         """The container's name in the DNS of this installation."""

@@ -78,8 +78,11 @@ async def stop(call: Call[ask.StopContainer]) -> Container:
 async def _command(
     call: Call[ask.DeleteContainer] | Call[ask.StartContainer] | Call[ask.StopContainer], order: Command
 ) -> Container:
+    # an answer that is kept is made on the writer's thread
+    view = call.services.view.as_of_now(call.container.id)
+
     def present(edited: Edited[None]) -> Container:
-        return call.services.view.container(edited.record)
+        return view.container(edited.record)
 
     return present(await edit(call, lambda record: edits.command(record, order), present))
 

@@ -147,7 +147,7 @@ def test_what_waits_or_tidies_up_needs_more() -> None:
     "operation",
     ["containers.fly", "", print, len, ecompute.Client, ecompute.Client._call,
      ecompute.Grants.parse, object(), None],
-    ids=repr,
+    ids=lambda value: repr(value).partition(" at 0x")[0],
 )  # fmt: skip
 def test_what_is_no_operation_is_refused(operation: Any) -> None:
     """With a sentence."""

@@ -84,9 +84,12 @@ def test_certificates_that_cannot_be_used(make: Any, authority: Authority) -> No
     """They are told at once, and no password is asked for on the terminal."""
     url = "https://x"
     file, key = authority.make("eve", b"pa55")
-    for cert in ("/nowhere", (file, "/nowhere"), (file, key), file, 7, (1, 2, 3)):
+    for cert in ("/nowhere", (file, "/nowhere"), (file, key), file):
         with pytest.raises(ecompute.InvalidArgument, match="cert names no readable certificate"):
             make("t", url, cert=cert)
+    for no_cert in (7, (1, 2, 3)):
+        with pytest.raises(ecompute.InvalidArgument, match="cert must be a file or a pair of files"):
+            make("t", url, cert=no_cert)
     with pytest.raises(ecompute.InvalidArgument, match="excludes cert"):
         make("t", url, verify=ssl.create_default_context(), cert=file)
     with pytest.raises(ecompute.InvalidArgument, match="names no readable file of certificates"):

@@ -25,6 +25,11 @@ ROOT = Path(__file__).parents[2]
 PROMPT = "# "
 
 
+def heeding_hang_ups() -> None:
+    """Also where whoever started the tests ignores them, as nohup does: children inherit that."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Screen:
     """A process on a pseudo-terminal, of which this side is who sits before it."""
 
@@ -37,6 +42,7 @@ class Screen:
             timeout=LIMIT,
             env=environment,  # type: ignore[arg-type]
             encoding="utf-8",
+            preexec_fn=heeding_hang_ups,
         )
         # the terminal outlives the process, so that its mode can be looked at
         self._device = os.open(f"/proc/{self.child.pid}/fd/0", os.O_RDWR | os.O_NOCTTY)

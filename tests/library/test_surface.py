@@ -143,7 +143,7 @@ def plain(text: str) -> str:
     return text.replace("async with", "with").replace("threading.Condition", "Signal")
 
 
-@pytest.mark.parametrize(("name", "sync", "other"), pairs(), ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("name", "sync", "other"), pairs(), ids=[name for name, *_ in pairs()])
 def test_twins_are_equal(name: str, sync: Any, other: Any) -> None:
     """Same arguments, same defaults, same results, same words."""
     if isinstance(sync, property):

@@ -62,8 +62,10 @@ def state(place: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def drive(images: Path) -> Iterator[Drive]:
-    """Starts drivers in processes of their own."""
+def drive(images: Path, state: Path) -> Iterator[Drive]:
+    """Starts drivers in processes of their own, which end before what is left for the state directory does:
+    libvirt's look at a QEMU outlives a driver that is killed meanwhile.
+    """
     drivers: list[Driver] = []
 
     def start(state: Path, *options: str, **more: tuple[str, ...]) -> Driver:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from ecompute.contract.catalog import IDEMPOTENCY_SECONDS
+from ecompute_server.hypervisor.simulated import gauge
 from ecompute_server.store import receipts
 from ecompute_server.store.database import SqliteFile
 from ecompute_server.store.interface import LimitReached, Receipt, ReceiptTaken, TooManyReceipts
@@ -117,6 +118,20 @@ def test_it_holds_on_every_post_under_compute(http: httpx.Client, key_id: int) -
     http.delete(f"{path}/ingress/8080")
     assert http.post(f"{path}/ingress", json={"port": 8080}, headers=headers).content == rule.content
     assert http.get(f"{path}/ingress").json() == {"rules": []}
+
+
+def test_a_running_container_is_told_with_its_usage(
+    server: RunningServer, http: httpx.Client, key_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer that is kept is made where no machine may be measured, however old the last measure is."""
+    monkeypatch.setattr(gauge, "BETWEEN_MEASURES", 0.0)
+    monkeypatch.setattr(gauge, "MOST_OF_THE_TIME", 1e9)
+    with server.client() as client:
+        box = client.containers.create("web", key_id, wait=True)
+    answer = http.post(f"/compute/containers/{box.id}/start", headers={"Idempotency-Key": "again"})
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "running"
+    assert "memory_used_mb" in answer.json()
 
 
 def test_twenty_at_once_with_one_key_make_one(server: RunningServer, key_id: int) -> None:

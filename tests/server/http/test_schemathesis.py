@@ -115,7 +115,9 @@ class World:
         elif path == "/compute/ssh-keys/{id}":
             case.path_parameters["id"] = self._key()
         elif "/containers/{id}" in path:
-            case.path_parameters["id"] = self._container()
+            # what is deleted is nobody else's: a later request of the same story counts on the others
+            deletes = case.method == "DELETE"
+            case.path_parameters["id"] = self._new_container() if deletes else self._container()
         if "port" in case.path_parameters:
             port = case.path_parameters["port"] = 8000
             self._post(f"/compute/containers/{case.path_parameters['id']}/ingress", port=port)
@@ -146,6 +148,9 @@ class World:
         known = self._http.get("/compute/containers").json()["containers"]
         if known:
             return str(known[-1]["id"])
+        return self._new_container()
+
+    def _new_container(self) -> str:
         return str(self._post("/compute/containers", name="box", ssh_key_ids=[self._key()])["id"])
 
     def _own(self, scope: str) -> str:
