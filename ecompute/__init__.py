@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import contract as contract
     from .async_bound import AsyncContainer
-    from .async_client import AsyncClient, login_async
+    from .async_client import AsyncClient
     from .async_events import AsyncEvents
+    from .async_logging_in import login_async
     from .async_temporary import AsyncTemporary
     from .async_terminal import AsyncTerminal
     from .async_watch import AsyncWatch
     from .bound import Container
-    from .client import Client, login
+    from .client import Client
     from .contract.problems import Fault
     from .contract.resources import IngressRule, Mounts, Session, SSHAccess, SSHKey, Token
     from .contract.scopes import Action, Grants, Scope, ScopeError
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from .events import Events
     from .exchange import HTTPAnswer, HTTPRequest
     from .listing import Listing
+    from .logging_in import login
     from .observing import Stats
     from .protocol.archive import Progress
     from .protocol.feed import Deleted, Event, Snapshot, StatusChanged
@@ -156,13 +158,14 @@ __all__ = [
 
 _HOMES = {
     "async_bound": ("AsyncContainer",),
-    "async_client": ("AsyncClient", "login_async"),
+    "async_client": ("AsyncClient",),
     "async_events": ("AsyncEvents",),
+    "async_logging_in": ("login_async",),
     "async_temporary": ("AsyncTemporary",),
     "async_terminal": ("AsyncTerminal",),
     "async_watch": ("AsyncWatch",),
     "bound": ("Container",),
-    "client": ("Client", "login"),
+    "client": ("Client",),
     "contract.problems": ("Fault",),
     "contract.resources": (
         "IngressRule",
@@ -177,6 +180,7 @@ _HOMES = {
     "events": ("Events",),
     "exchange": ("HTTPAnswer", "HTTPRequest"),
     "listing": ("Listing",),
+    "logging_in": ("login",),
     "observing": ("Stats",),
     "protocol.archive": ("Progress",),
     "protocol.feed": ("Deleted", "Event", "Snapshot", "StatusChanged"),

@@ -11,11 +11,12 @@ from copy import copy
 from functools import partial
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from attrs import evolve
 
 from .async_bound import AsyncContainer, bind
+from .async_engine import AsyncEngine
 from .async_operations import (
     AsyncContainers,
     AsyncIngress,
@@ -30,19 +31,15 @@ from .contract.resources import Container as AnyContainer
 from .contract.resources import Session, SSHKey
 from .errors import (
     CommandResult,
-    ContainerFailed,
-    DeadlineExceeded,
-    Error,
     InvalidArgument,
     OutcomeUnknown,
 )
 from .files import public_key_text
-from .late import endpoints, execution, flows, requests, temporary, waiting, wire
-from .listing import Listing
-from .observing import Listener, Stats, span
+from .late import endpoints, execution, flows, requests, temporary, wire
+from .observing import Listener, Stats
 from .protocol.ids import KeyRef, Ref, id_of
 from .settings import WAIT_TIMEOUT, Given, Settings, changed, checked_timeout, hidden, resolve
-from .surroundings import context, key_for
+from .surroundings import context
 
 if TYPE_CHECKING:
     # the HTTP library is loaded with the first client
@@ -53,7 +50,6 @@ if TYPE_CHECKING:
     from .async_transport import AsyncTransport
     from .async_waiters import AsyncHub
     from .async_watch import AsyncWatch
-    from .contract.endpoint import Endpoint
     from .credentials import TokenSource
     from .custom import AsyncCustomTransport
     from .protocol.archive import Progress
@@ -63,11 +59,8 @@ if TYPE_CHECKING:
     from .protocol.policy import Retries
     from .settings import Cert, Verify
 
-Request = TypeVar("Request")
-Response = TypeVar("Response")
 
-
-class AsyncClient:
+class AsyncClient(AsyncEngine):
     """A connection to one server with one credential; tasks of one event loop may share it.
 
     What is not given comes from the environment (`ECOMPUTE_TOKEN`, `ECOMPUTE_URL`, …) or from a profile in
@@ -162,9 +155,9 @@ class AsyncClient:
         self._transport = transport
         self._listener = listener
         self._context = context
-        self._waiters: AsyncHub | None = None
+        self._waiters = None
         self._bind = bind(self)
-        self._user: str | None = None
+        self._user = None
         self._channels = channels
         self.containers = AsyncContainers(self)
         self.ssh_keys = AsyncSSHKeys(self)
@@ -203,7 +196,9 @@ class AsyncClient:
             write_timeout=write_timeout,
         )
         listener = self._listener.with_hooks(hooks)
-        surroundings = evolve(self._context, observer=listener, retries=retries or self._context.retries)
+        server = self._context.server if secret is None else evolve(self._context.server, user_id=None)
+        retries = retries or self._context.retries
+        surroundings = evolve(self._context, observer=listener, server=server, retries=retries)
         derived = copy(self)
         way = self._transport.derive(settings)
         derived._set_up(settings, way, listener, surroundings, Channels(self._channels))
@@ -225,11 +220,15 @@ class AsyncClient:
         self, unknown: OutcomeUnknown, *, timeout: float | None = None
     ) -> AsyncContainer | SSHKey:
         """Settle a create whose outcome is unknown: repeat it under its key, within 24 hours, and give what
-        it made, as the create itself would have. Several calls give the same. It takes a client of the same
-        user: to another one the key means nothing.
+        it made, as the create itself would have. Several calls give the same.
+
+        It takes a client of the same user, whose token may be another one: in another user's name the key is
+        a new one, and the create another create. So the server is asked whose token this is, and another user
+        than `unknown.user_id` is refused. That is None where the server did not tell it when the answer was
+        lost: then, and where it does not tell it now, this is not checked.
 
         Raises:
-            InvalidArgument: it has no key, is too old, or was sent to another server.
+            InvalidArgument: it has no key, is too old, or was sent to another server or by another user.
             Unsupported: the server does not honour idempotency keys.
             OutcomeUnknown: its outcome still cannot be had; try again later.
             APIError: a refusal, which means that nothing was made.
@@ -321,7 +320,8 @@ class AsyncClient:
             mount_paths=wire.listed(mount_paths),
         )
         secret = secrets.token_bytes(32)
-        line = None if public_key is None else public_key_text(public_key)
+        given = None if public_key is None else public_key_text(public_key)
+        line = temporary.key_line(request, given, unique=unique, secret=secret)
         state = temporary.Temporary(request, line, unique=unique, secret=secret, context=self._context)
         wait = partial(
             self._wait, status=Status.RUNNING, timeout=checked_timeout(timeout), caller=temporary.CALLER
@@ -461,27 +461,6 @@ class AsyncClient:
         copying = AsyncCopying(self._run, id_of(id), progress, timeout, self._context.now)
         await copying.copy_from(source, target)
 
-    async def _run(
-        self,
-        id: str,
-        command: str | Sequence[str],
-        timeout: float | None,
-        *,
-        input: AsyncInput | None = None,
-        on_output: Callable[[bytes], object] | None = None,
-        on_error: Callable[[bytes], object] | None = None,
-        caller: str = "run",
-    ) -> CommandResult:
-        from .async_command import AsyncCommand
-
-        timeout = None if timeout is None else checked_timeout(timeout)
-        opening = self._settings.timeout if timeout is None else min(timeout, self._settings.timeout)
-        running = AsyncCommand(
-            self._transport, self._context, id, command, input, on_output, on_error, caller
-        )
-        self._channels.add(running)
-        return await running.run(opening, timeout)
-
     async def aclose(self) -> None:
         """Close all connections, with all feeds, views, terminals and commands; closing twice is no fault."""
         for channel in self._channels.all():
@@ -500,102 +479,3 @@ class AsyncClient:
         # a traceback may show one that could not be made
         told = vars(self).get("_settings")
         return f"{type(self).__name__}(base_url={told and told.base_url!r})"
-
-    def _within(self, timeout: float | None) -> float:
-        return self._settings.timeout if timeout is None else checked_timeout(timeout)
-
-    async def _call(
-        self,
-        endpoint: Endpoint[Request, Response],
-        request: Request,
-        timeout: float | None,
-        idempotency_key: str | None = None,
-    ) -> Response:
-        key = key_for(endpoint, idempotency_key)
-        flow = flows.call(endpoint, request, self._within(timeout), self._context, idempotency_key=key)
-        with span(endpoint, self._settings.base_url):
-            return await flows.adrive(flow, self._transport.perform)
-
-    async def _user_id(self, timeout: float | None) -> str:
-        if self._user is None:
-            self._user = (await self.session(timeout=timeout)).user_id
-        return self._user
-
-    async def _wait(
-        self, ids: Sequence[str], status: str, timeout: float, caller: str
-    ) -> list[AsyncContainer]:
-        deadline = self._context.now() + checked_timeout(timeout)
-        waits = [waiting.Wait(id_, status, caller) for id_ in ids]
-        if not waits:
-            return Listing()
-        if self._waiters is None:
-            from .async_waiters import AsyncHub
-
-            self._waiters = AsyncHub(self._transport, self._context)
-            self._channels.add(self._waiters)
-        found = await self._waiters.wait(waits, timeout, deadline)
-        return Listing(map(self._bind, found))
-
-    async def _await_running(
-        self,
-        id: str,
-        began: float,
-        timeout: float | None,
-        caller: str,
-        *,
-        delete_on_failure: bool = False,
-    ) -> AsyncContainer:
-        total = WAIT_TIMEOUT if timeout is None else timeout
-        left = max(total - (self._context.now() - began), waiting.MIN_FINAL_CALL)
-        try:
-            return (await self._wait([id], Status.RUNNING, left, caller))[0]
-        except BaseException as error:
-            if delete_on_failure:
-                await self._clean_up(id, error)
-            elif not isinstance(error, ContainerFailed | DeadlineExceeded):
-                error.add_note(f"Container {id} was waited for.")
-            raise
-
-    async def _clean_up(self, id: str, cause: BaseException) -> None:
-        import anyio
-
-        with anyio.CancelScope(shield=True):
-            try:
-                await self.containers.delete(id)
-            except Error as obstacle:
-                cause.add_note(f"Container {id} is left, it could not be deleted: {obstacle}")
-
-
-async def login_async(
-    base_url: str | None,
-    username: str,
-    password: str,
-    *,
-    profile: str | None = None,
-    timeout: float | None = None,
-    verify: Verify = True,
-    cert: Cert | None = None,
-    proxy: str | None = None,
-    transport: AsyncCustomTransport | None = None,
-) -> Session:
-    """Trade a user name and password for a session; its `token` opens a client.
-
-    The arguments are as for a client; without `base_url` the server is that of the environment or a profile.
-
-    Raises:
-        Unauthenticated: the pair is wrong.
-        RateLimited: too many tries; `retry_after` says how long to wait.
-        InvalidArgument, APIError, ConnectError, DeadlineExceeded, InvalidAnswer: as for every call.
-    """
-    request = requests.LogIn(username, password)
-    given = Given(base_url=base_url, profile=profile, timeout=timeout, verify=verify, cert=cert, proxy=proxy)
-    del base_url, password, cert, proxy  # a traceback may show them
-    settings = resolve(given, needs_token=False)
-    from .async_transport import AsyncTransport
-
-    way = AsyncTransport.open(settings, transport)
-    try:
-        flow = flows.call(endpoints.LOG_IN, request, settings.timeout, context(settings.base_url))
-        return await flows.adrive(flow, way.perform)
-    finally:
-        await way.aclose()

@@ -65,8 +65,10 @@ class AsyncInteraction:
 
     async def _watch(self) -> None:
         keyboard = self._keyboard
+        keyboard.resized = True
         while not keyboard.is_over:
-            size = keyboard.size()
+            size = keyboard.size() if keyboard.resized else None
+            keyboard.resized = False
             if size is not None:
                 # a server without this message has a size of its own
                 with suppress(Closed, Unsupported):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 import anyio.to_thread
 import httpcore
+from anyio.lowlevel import RunVar
 
 from .carrier import REFUSED, SWITCHING, Carrier, Shared, headers_of, is_plain, stream_below
 from .credentials import Token
@@ -19,6 +20,7 @@ from .errors import ConnectError
 from .exchange import HTTPAnswer, HTTPRequest
 from .foreign import FOREIGN, Tracker, translate
 from .late import flows, wire
+from .network import end_if_more_came
 from .pool import make_async_pool
 from .settings import Settings
 
@@ -27,6 +29,29 @@ if TYPE_CHECKING:
 
 _AT_HAND = 1024 * 1024
 """Bytes that a stream may have left without waiting for the network."""
+
+
+_run: RunVar[object] = RunVar("ecompute run")
+
+
+class AsyncShared(Shared):
+    """As `Shared`. A program may run one event loop after the other, each of which gets a pool of its own:
+    what belongs to a loop that has ended can be neither used nor closed.
+    """
+
+    _of: object = None
+    """What stands for the loop that the pool belongs to."""
+
+    def check(self) -> None:
+        """Notice a fork, or another loop."""
+        super().check()
+        here = _run.get(None)
+        if here is None:
+            _run.set(here := object())
+        if self._of is not here:
+            if self._of is not None:
+                self._renew()
+            self._of = here
 
 
 class AsyncStream:
@@ -87,10 +112,10 @@ class AsyncTransport(Carrier):
             InvalidArgument: certificates or proxy are of no use.
         """
         if transport is None:
-            return cls(settings, Shared(partial(make_async_pool, settings)))
+            return cls(settings, AsyncShared(partial(make_async_pool, settings)))
         from .custom import AsyncCustomPool
 
-        return cls(settings, Shared(partial(AsyncCustomPool, transport)))
+        return cls(settings, AsyncShared(partial(AsyncCustomPool, transport)))
 
     async def exchange(self, request: HTTPRequest, timeout: float, track: bool) -> HTTPAnswer:
         """Send one request and read its answer, whatever that says.
@@ -160,20 +185,24 @@ class AsyncTransport(Carrier):
     async def _answer(self, response: httpcore.Response, scope: anyio.CancelScope) -> HTTPAnswer:
         headers = headers_of(response)
         body = await self._body(response.stream, scope) if is_plain(headers) else b""
+        end_if_more_came(response)
         return HTTPAnswer(response.status, headers, body)
 
     async def _body(self, chunks: Any, scope: anyio.CancelScope) -> bytes:
         parts: list[bytes] = []
         size = 0
-        async for part in chunks:
-            parts.append(part)
-            size += len(part)
-            if self._is_too_large(size):
-                # the pool's generators end in order when they end from within; others may go on all the same
-                scope.cancel()
-                if self._is_too_large(size - _AT_HAND):
-                    raise self._too_large()
-        return b"".join(parts)
+        try:
+            async for part in chunks:
+                parts.append(part)
+                size += len(part)
+                if self._is_too_large(size):
+                    # the pool's generators end in order when they end from within; others may go on
+                    scope.cancel()
+                    if self._is_too_large(size - _AT_HAND):
+                        raise self._too_large()
+            return b"".join(parts)
+        finally:
+            parts, part = [], b""  # it may hold a new token, and a traceback may show it
 
     async def _tidy(self) -> None:
         # closed by another task meanwhile: a pool that is used after its close opens connections again
@@ -242,5 +271,6 @@ class AsyncTransport(Carrier):
         self._closed = True
         if not self._derived:
             self._shared.closed = True
+            self._shared.check()
             with suppress(*FOREIGN):
                 await self._shared.pool.aclose()

@@ -13,6 +13,7 @@ from .credentials import Token
 from .errors import Closed, ConnectError, InvalidAnswer, InvalidArgument, Unsupported
 from .exchange import HTTPRequest
 from .late import endpoints
+from .secret import Secret
 from .settings import Settings
 
 REFUSED = 401
@@ -35,11 +36,15 @@ class Shared:
         self._make = make
         self._process = os.getpid()
 
-    def check_process(self) -> None:
+    def check(self) -> None:
         """Notice a fork."""
         if os.getpid() != self._process:
             # the old pool's sockets are closed here when it goes, and stay open over there
-            self.pool, self._process = self._make(), os.getpid()
+            self._renew()
+            self._process = os.getpid()
+
+    def _renew(self) -> None:
+        self.pool = self._make()
 
 
 class Carrier:
@@ -79,7 +84,7 @@ class Carrier:
     ) -> httpcore.Request:
         headers = self._headers.copy()
         if token is not None:
-            headers.append((b"Authorization", token.bearer))
+            headers.append((b"Authorization", Secret(token.bearer)))
         for name, value in (*request.headers.items(), *(more or {}).items()):
             headers.append((name.encode("ascii"), value.encode("ascii")))
         if request.body is not None:
@@ -104,7 +109,7 @@ class Carrier:
             raise Closed("This client is closed: make a new one.")
         if timeout <= 0:
             raise ConnectError(f"No time was left to ask {self.settings.base_url}.", timed_out=True)
-        self._shared.check_process()
+        self._shared.check()
 
     @property
     def _is_closed(self) -> bool:

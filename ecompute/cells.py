@@ -65,10 +65,16 @@ def yes_no(value: bool) -> str:
 
 
 def moment(time: datetime | int) -> str:
-    """A time of a resource, to the minute; nothing for the epoch, which stands for one that is not told."""
-    if isinstance(time, int):
-        time = datetime.fromtimestamp(time, UTC)
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if time.timestamp() else ""
+    """A time of a resource, to the minute; nothing for the epoch, which stands for one that is not told. One
+    that is beyond the calendar is told in seconds.
+    """
+    if not time:
+        return ""
+    try:
+        told = datetime.fromtimestamp(time, UTC) if isinstance(time, int) else time.astimezone(UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{time} seconds after 1970" if isinstance(time, int) else time.isoformat()
+    return f"{told:%Y-%m-%d %H:%M} UTC" if told.timestamp() else ""
 
 
 IN_LISTS: Mapping[type, Cells] = {

@@ -5,7 +5,6 @@ What an operation does is written once, in `protocol`; here it only meets the tr
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +12,7 @@ from copy import copy
 from functools import partial
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from attrs import evolve
 
@@ -22,27 +21,23 @@ from .channels import Channels
 from .contract.catalog import TERMINAL_COLS, TERMINAL_ROWS, Status
 from .contract.resources import Container as AnyContainer
 from .contract.resources import Session, SSHKey
+from .engine import Engine
 from .errors import (
     CommandResult,
-    ContainerFailed,
-    DeadlineExceeded,
-    Error,
     InvalidArgument,
     OutcomeUnknown,
 )
 from .files import public_key_text
-from .late import endpoints, execution, flows, requests, temporary, waiting, wire
-from .listing import Listing
-from .observing import Listener, Stats, span
+from .late import endpoints, execution, flows, requests, temporary, wire
+from .observing import Listener, Stats
 from .operations import Containers, Ingress, MountPaths, SSHKeys, SSHSwitch, Tokens
 from .protocol.ids import KeyRef, Ref, id_of
 from .settings import WAIT_TIMEOUT, Given, Settings, changed, checked_timeout, hidden, resolve
-from .surroundings import context, key_for
+from .surroundings import context
 
 if TYPE_CHECKING:
     # the HTTP library is loaded with the first client
     from .command import Command
-    from .contract.endpoint import Endpoint
     from .credentials import TokenSource
     from .custom import CustomTransport
     from .events import Events
@@ -58,11 +53,8 @@ if TYPE_CHECKING:
     from .waiters import Hub
     from .watch import Watch
 
-Request = TypeVar("Request")
-Response = TypeVar("Response")
 
-
-class Client:
+class Client(Engine):
     """A connection to one server with one credential; threads may share it.
 
     What is not given comes from the environment (`ECOMPUTE_TOKEN`, `ECOMPUTE_URL`, …) or from a profile in
@@ -158,9 +150,9 @@ class Client:
         self._listener = listener
         self._context = context
         self._lock = threading.Lock()
-        self._waiters: Hub | None = None
+        self._waiters = None
         self._bind = bind(self)
-        self._user: str | None = None
+        self._user = None
         self._channels = channels
         self.containers = Containers(self)
         self.ssh_keys = SSHKeys(self)
@@ -199,7 +191,9 @@ class Client:
             write_timeout=write_timeout,
         )
         listener = self._listener.with_hooks(hooks)
-        surroundings = evolve(self._context, observer=listener, retries=retries or self._context.retries)
+        server = self._context.server if secret is None else evolve(self._context.server, user_id=None)
+        retries = retries or self._context.retries
+        surroundings = evolve(self._context, observer=listener, server=server, retries=retries)
         derived = copy(self)
         way = self._transport.derive(settings)
         derived._set_up(settings, way, listener, surroundings, Channels(self._channels))
@@ -219,11 +213,15 @@ class Client:
 
     def resolve(self, unknown: OutcomeUnknown, *, timeout: float | None = None) -> Container | SSHKey:
         """Settle a create whose outcome is unknown: repeat it under its key, within 24 hours, and give what
-        it made, as the create itself would have. Several calls give the same. It takes a client of the same
-        user: to another one the key means nothing.
+        it made, as the create itself would have. Several calls give the same.
+
+        It takes a client of the same user, whose token may be another one: in another user's name the key is
+        a new one, and the create another create. So the server is asked whose token this is, and another user
+        than `unknown.user_id` is refused. That is None where the server did not tell it when the answer was
+        lost: then, and where it does not tell it now, this is not checked.
 
         Raises:
-            InvalidArgument: it has no key, is too old, or was sent to another server.
+            InvalidArgument: it has no key, is too old, or was sent to another server or by another user.
             Unsupported: the server does not honour idempotency keys.
             OutcomeUnknown: its outcome still cannot be had; try again later.
             APIError: a refusal, which means that nothing was made.
@@ -315,7 +313,8 @@ class Client:
             mount_paths=wire.listed(mount_paths),
         )
         secret = secrets.token_bytes(32)
-        line = None if public_key is None else public_key_text(public_key)
+        given = None if public_key is None else public_key_text(public_key)
+        line = temporary.key_line(request, given, unique=unique, secret=secret)
         state = temporary.Temporary(request, line, unique=unique, secret=secret, context=self._context)
         wait = partial(
             self._wait, status=Status.RUNNING, timeout=checked_timeout(timeout), caller=temporary.CALLER
@@ -453,25 +452,6 @@ class Client:
         copying = Copying(self._run, id_of(id), progress, timeout, self._context.now)
         copying.copy_from(source, target)
 
-    def _run(
-        self,
-        id: str,
-        command: str | Sequence[str],
-        timeout: float | None,
-        *,
-        input: Input | None = None,
-        on_output: Callable[[bytes], object] | None = None,
-        on_error: Callable[[bytes], object] | None = None,
-        caller: str = "run",
-    ) -> CommandResult:
-        from .command import Command
-
-        timeout = None if timeout is None else checked_timeout(timeout)
-        opening = self._settings.timeout if timeout is None else min(timeout, self._settings.timeout)
-        running = Command(self._transport, self._context, id, command, input, on_output, on_error, caller)
-        self._channels.add(running)
-        return running.run(opening, timeout)
-
     def close(self) -> None:
         """Close all connections, with all feeds, views, terminals and commands; closing twice is no fault."""
         for channel in self._channels.all():
@@ -490,99 +470,3 @@ class Client:
         # a traceback may show one that could not be made
         told = vars(self).get("_settings")
         return f"{type(self).__name__}(base_url={told and told.base_url!r})"
-
-    def _within(self, timeout: float | None) -> float:
-        return self._settings.timeout if timeout is None else checked_timeout(timeout)
-
-    def _call(
-        self,
-        endpoint: Endpoint[Request, Response],
-        request: Request,
-        timeout: float | None,
-        idempotency_key: str | None = None,
-    ) -> Response:
-        key = key_for(endpoint, idempotency_key)
-        flow = flows.call(endpoint, request, self._within(timeout), self._context, idempotency_key=key)
-        with span(endpoint, self._settings.base_url):
-            return flows.drive(flow, self._transport.perform)
-
-    def _user_id(self, timeout: float | None) -> str:
-        if self._user is None:
-            self._user = (self.session(timeout=timeout)).user_id
-        return self._user
-
-    def _wait(self, ids: Sequence[str], status: str, timeout: float, caller: str) -> list[Container]:
-        deadline = self._context.now() + checked_timeout(timeout)
-        waits = [waiting.Wait(id_, status, caller) for id_ in ids]
-        if not waits:
-            return Listing()
-        with self._lock:
-            # a process that was forked off has no thread that waits
-            if self._waiters is None or self._waiters.process != os.getpid():
-                from .waiters import Hub
-
-                self._waiters = Hub(self._transport, self._context)
-                self._channels.add(self._waiters)
-        found = self._waiters.wait(waits, timeout, deadline)
-        return Listing(map(self._bind, found))
-
-    def _await_running(
-        self,
-        id: str,
-        began: float,
-        timeout: float | None,
-        caller: str,
-        *,
-        delete_on_failure: bool = False,
-    ) -> Container:
-        total = WAIT_TIMEOUT if timeout is None else timeout
-        left = max(total - (self._context.now() - began), waiting.MIN_FINAL_CALL)
-        try:
-            return (self._wait([id], Status.RUNNING, left, caller))[0]
-        except BaseException as error:
-            if delete_on_failure:
-                self._clean_up(id, error)
-            elif not isinstance(error, ContainerFailed | DeadlineExceeded):
-                error.add_note(f"Container {id} was waited for.")
-            raise
-
-    def _clean_up(self, id: str, cause: BaseException) -> None:
-        try:
-            self.containers.delete(id)
-        except Error as obstacle:
-            cause.add_note(f"Container {id} is left, it could not be deleted: {obstacle}")
-
-
-def login(
-    base_url: str | None,
-    username: str,
-    password: str,
-    *,
-    profile: str | None = None,
-    timeout: float | None = None,
-    verify: Verify = True,
-    cert: Cert | None = None,
-    proxy: str | None = None,
-    transport: CustomTransport | None = None,
-) -> Session:
-    """Trade a user name and password for a session; its `token` opens a client.
-
-    The arguments are as for a client; without `base_url` the server is that of the environment or a profile.
-
-    Raises:
-        Unauthenticated: the pair is wrong.
-        RateLimited: too many tries; `retry_after` says how long to wait.
-        InvalidArgument, APIError, ConnectError, DeadlineExceeded, InvalidAnswer: as for every call.
-    """
-    request = requests.LogIn(username, password)
-    given = Given(base_url=base_url, profile=profile, timeout=timeout, verify=verify, cert=cert, proxy=proxy)
-    del base_url, password, cert, proxy  # a traceback may show them
-    settings = resolve(given, needs_token=False)
-    from .transport import Transport
-
-    way = Transport.open(settings, transport)
-    try:
-        flow = flows.call(endpoints.LOG_IN, request, settings.timeout, context(settings.base_url))
-        return flows.drive(flow, way.perform)
-    finally:
-        way.close()

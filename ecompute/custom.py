@@ -5,6 +5,7 @@ Such a transport keeps the time limits that it is given by itself, or not.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ import httpcore
 import httpx
 
 from .errors import InvalidAnswer
+
+_log = logging.getLogger("ecompute")
 
 CustomTransport = httpx.BaseTransport
 AsyncCustomTransport = httpx.AsyncBaseTransport
@@ -30,6 +33,11 @@ def _renamed(error: Exception) -> Exception:
     named = getattr(httpcore, type(error).__name__, httpcore.NetworkError)
     made: Exception = named()
     return made
+
+
+def _tell(error: Exception) -> None:
+    # nobody could do anything about it, and it would hide what the caller was raising
+    _log.warning("The custom transport could not be closed: it raised %s.", type(error).__name__)
 
 
 def _request(message: httpcore.Request) -> httpx.Request:
@@ -89,7 +97,10 @@ class CustomPool:
         """Close the transport, once."""
         if not self._closed:
             self._closed = True
-            self._transport.close()
+            try:
+                self._transport.close()
+            except Exception as error:
+                _tell(error)
 
 
 class _AsyncBody:
@@ -126,4 +137,7 @@ class AsyncCustomPool:
         """Close the transport, once."""
         if not self._closed:
             self._closed = True
-            await self._transport.aclose()
+            try:
+                await self._transport.aclose()
+            except Exception as error:
+                _tell(error)

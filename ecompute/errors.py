@@ -296,8 +296,8 @@ class OutcomeUnknown(Error):
     came of it, also from another process: `to_json` and `from_json` carry it there. Without a key, or when
     the server does not honour keys, list before trying again.
 
-    `base_url` is the server, `sent_at` when the request was sent first, in seconds since the epoch.
-    `__cause__` tells how the answer was lost.
+    `base_url` is the server, `user_id` whose request it was, None where the server did not tell in time, and
+    `sent_at` when it was sent first, in seconds since the epoch. `__cause__` tells how the answer was lost.
     """
 
     request: HTTPRequest
@@ -311,6 +311,7 @@ class OutcomeUnknown(Error):
         key: str | None = None,
         base_url: str = "",
         sent_at: float = 0.0,
+        user_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.operation = operation
@@ -319,6 +320,7 @@ class OutcomeUnknown(Error):
         self.key = key
         self.base_url = base_url
         self.sent_at = sent_at
+        self.user_id = user_id
 
     def to_json(self) -> str:
         """All that `resolve` needs, as one line of JSON. It holds what the request holds, no credential."""
@@ -333,6 +335,7 @@ class OutcomeUnknown(Error):
                 "key": self.key,
                 "base_url": self.base_url,
                 "sent_at": self.sent_at,
+                "user_id": self.user_id,
             }
         )
 
@@ -351,13 +354,23 @@ class OutcomeUnknown(Error):
             body = None if told["body"] is None else _text(told["body"]).encode()
             key = None if told["key"] is None else _text(told["key"])
             base_url, sent_at = _text(told["base_url"]), float(told["sent_at"])
+            # earlier versions did not write it
+            user_id = None if told.get("user_id") is None else _text(told["user_id"])
             if not isfinite(sent_at) or not (key or "").isascii():
                 raise ValueError
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             raise InvalidArgument("This is not what OutcomeUnknown.to_json writes.") from None
         headers = {} if key is None else {"Idempotency-Key": key}
         request = HTTPRequest(operation, method, target, body, headers)
-        return cls(message, operation=operation, request=request, key=key, base_url=base_url, sent_at=sent_at)
+        return cls(
+            message,
+            operation=operation,
+            request=request,
+            key=key,
+            base_url=base_url,
+            sent_at=sent_at,
+            user_id=user_id,
+        )
 
 
 def _text(value: Any) -> str:

@@ -61,9 +61,12 @@ class Tracker:
 
 
 def translate(error: Exception, url: str, tracker: Tracker | None = None) -> Error:
-    """Our exception for a foreign one."""
+    """Our exception for a foreign one, whose traceback is cut off: the frames below hold what was sent, with
+    its credentials, and tools show the variables of frames.
+    """
     if isinstance(error, Error):
         return error  # some of ours are OSErrors too
+    _cut(error)
     if isinstance(error, httpcore.UnsupportedProtocol):
         return InvalidArgument(f"{url} is no address that can be reached: check base_url and the proxy.")
     maybe_sent = (tracker or Tracker()).maybe_sent(error)
@@ -73,6 +76,17 @@ def translate(error: Exception, url: str, tracker: Tracker | None = None) -> Err
     if maybe_sent:
         return ConnectError(f"{url} broke off before its answer was complete.", maybe_sent=True)
     return ConnectError(f"{url} could not be reached{_reason(error)}.")
+
+
+def _cut(error: BaseException) -> None:
+    left: list[BaseException | None] = [error]
+    cut: set[int] = set()
+    while left:
+        one = left.pop()
+        if one is not None and id(one) not in cut:
+            cut.add(id(one))
+            one.__traceback__ = None
+            left += [one.__cause__, one.__context__]
 
 
 def _reason(error: Exception) -> str:
@@ -90,8 +104,10 @@ def _reason(error: Exception) -> str:
 
 
 def _refusal_of_proxy(text: str) -> str:
-    # "407 Proxy Authentication Required": the words are the proxy's own
-    status = text.partition(" ")[0]
+    # "407 Proxy Authentication Required": the words are the proxy's own, but for those about SOCKS
+    status, _, words = text.partition(" ")
+    if status == "SOCKS":
+        return f": the proxy {words}"
     if status == "407":
         return ": the proxy asks for a user name and password, which belong into its address"
     return (

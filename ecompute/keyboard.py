@@ -82,7 +82,7 @@ class Keyboard:
         self._signal: signal.Signals | None = None
         self._undo = ExitStack()
         self.alarm: int = -1
-        """Readable when a signal came, or `ring` was called."""
+        """Readable when any signal came, or `ring` was called."""
         self._bell = -1
 
     def __enter__(self) -> Self:
@@ -94,6 +94,7 @@ class Keyboard:
             # last of all: it may end the process
             undo.callback(self._obey)
             if threading.current_thread() is threading.main_thread():
+                self._wake_by_signals(undo)
                 self._catch(undo)
             if self.is_terminal:
                 before = termios.tcgetattr(self.stdin)
@@ -106,6 +107,16 @@ class Keyboard:
     def __exit__(self, *exc_info: object) -> None:
         self._is_left = True
         self._undo.close()
+
+    def _wake_by_signals(self, undo: ExitStack) -> None:
+        # A handler in Python has its turn when the main thread goes on. One who waits in the system does not,
+        # when the signal came a moment before, or interrupted another thread; so the system rings itself.
+        before = signal.set_wakeup_fd(self._bell, warn_on_full_buffer=False)
+        if before != -1:
+            # an event loop has its own, which wakes the one who waits there
+            signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+        else:
+            undo.callback(signal.set_wakeup_fd, -1)
 
     def _catch(self, undo: ExitStack) -> None:
         caught: list[tuple[signal.Signals, Callable[[int, FrameType | None], None]]] = []

@@ -15,7 +15,8 @@ from . import cells
 from .contract.catalog import Status
 from .contract.resources import Container
 from .display import MAX_ROWS, table_html
-from .errors import ContainerFailed, one_line
+from .errors import one_line
+from .protocol import waiting
 from .protocol.feed import C
 from .protocol.ids import Ref, id_of
 
@@ -83,12 +84,7 @@ class Live(Generic[C]):
     def _are(self, boxes: Sequence[Container], wanted: str) -> bool:
         for box in boxes:
             if box.status == Status.FAILED and wanted != Status.FAILED:
-                because = f": {one_line(box.status_reason).rstrip('.')}" if box.status_reason else ""
-                raise ContainerFailed(
-                    f"Container {one_line(box.id)} failed before it was {one_line(wanted)}{because}.",
-                    container_id=box.id,
-                    reason=box.status_reason,
-                )
+                raise waiting.failed(box.id, wanted, box.status_reason)
         missing = self._left is not None and len(boxes) < len(self._left)
         return not missing and all(box.status == wanted for box in boxes)
 

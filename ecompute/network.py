@@ -5,6 +5,10 @@ to every read of an answer, so that a server which sends a byte now and then cou
 A `Limit` is such a number that also knows the moment at which all is over; the stream looks at that.
 
 The name of a host is resolved by the system, in its own time.
+
+A connection on which more came than its answer must not be used again, since the rest would pass for the
+answer to the next request. The pool asks a stream that is idle whether it can be read, which means to it that
+the other side has ended it; one that holds such a rest says so too.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from typing import Any
 import anyio
 import httpcore
 
+# as much as asyncio reads at a time: of less, the rest would lie where nobody sees it
+_WHOLE = 256 * 1024
 # a system's buffer has room for as much once it says that it has any
 _PIECE = 8 * 1024
 
@@ -50,6 +56,11 @@ class BoundedStream(httpcore.NetworkStream):
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
+        self._spoilt = False
+
+    def spoil(self) -> None:
+        """Have it closed rather than used again."""
+        self._spoilt = True
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """What comes next."""
@@ -57,9 +68,11 @@ class BoundedStream(httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send all of it."""
-        for start in range(0, len(buffer), _PIECE):
-            piece = buffer[start : start + _PIECE]
-            self._stream.write(piece, _left(timeout, httpcore.WriteTimeout))
+        try:
+            for start in range(0, len(buffer), _PIECE):
+                self._stream.write(buffer[start : start + _PIECE], _left(timeout, httpcore.WriteTimeout))
+        finally:
+            del buffer  # it holds credentials, and a traceback may show it
 
     def close(self) -> None:
         """End the connection."""
@@ -74,7 +87,7 @@ class BoundedStream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         """What the stream below knows."""
-        return self._stream.get_extra_info(info)
+        return (info == "is_readable" and self._spoilt) or self._stream.get_extra_info(info)
 
 
 class BoundedBackend(httpcore.SyncBackend):
@@ -114,14 +127,22 @@ class ClosingStream(httpcore.AsyncNetworkStream):
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
+        self._spoilt = False
+
+    def spoil(self) -> None:
+        """Have it closed rather than used again."""
+        self._spoilt = True
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """What comes next."""
-        return await self._stream.read(max_bytes, timeout)
+        """What comes next, which may be more than asked for."""
+        return await self._stream.read(max(max_bytes, _WHOLE), timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send all of it."""
-        await self._stream.write(buffer, timeout)
+        try:
+            await self._stream.write(buffer, timeout)
+        finally:
+            del buffer  # it holds credentials, and a traceback may show it
 
     async def aclose(self) -> None:
         """End the connection."""
@@ -140,7 +161,7 @@ class ClosingStream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         """What the stream below knows."""
-        return self._stream.get_extra_info(info)
+        return (info == "is_readable" and self._spoilt) or self._stream.get_extra_info(info)
 
 
 class ClosingBackend(httpcore.AnyIOBackend):
@@ -158,3 +179,33 @@ class ClosingBackend(httpcore.AnyIOBackend):
         # the base has another face where anyio is missing
         connect = super().connect_tcp  # pyright: ignore[reportAttributeAccessIssue]
         return ClosingStream(await connect(host, port, timeout, local_address, socket_options))
+
+
+def end_if_more_came(response: httpcore.Response) -> None:
+    """Have the connection of an answer that was read closed, when there is more on it."""
+    stream = response.extensions.get("network_stream")
+    if isinstance(stream, BoundedStream | ClosingStream) and (_parser_has(response) or _tls_has(stream)):
+        stream.spoil()
+
+
+def _parser_has(response: httpcore.Response) -> bool:
+    body: Any = response.stream
+    try:
+        rest, _ = body._stream._connection._h11_state.trailing_data
+    except AttributeError:
+        return True  # another make of pool, whose rest cannot be seen
+    return bool(rest)
+
+
+def _tls_has(stream: BoundedStream | ClosingStream) -> bool:
+    tls = stream.get_extra_info("ssl_object")
+    if not isinstance(tls, ssl.SSLObject):
+        return False  # what the system's socket holds is seen by the pool
+    try:
+        # what is taken here is missed by nobody, since the connection ends
+        tls.read(1)
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        pass
+    return True

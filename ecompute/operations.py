@@ -51,7 +51,9 @@ class Containers:
         one, by their ids or by themselves; `mount_paths` the directories that outlive a stop.
 
         With `wait`, it is waited for until it runs; `timeout` is then for both, 120 seconds unless given, and
-        `delete_on_failure` deletes a container that failed or did not run in time.
+        `delete_on_failure` deletes a container that failed, did not run in time, or whose caller was
+        interrupted or cancelled: then this ends when that is done, and what is left all the same is a note of
+        the exception.
 
         The request has an idempotency key, a new one unless given, under which it is repeated when its answer
         was lost: where the server honours keys, there is one container however often it is sent.
@@ -72,13 +74,13 @@ class Containers:
             ssh_enabled=ssh_enabled,
             mount_paths=wire.listed(mount_paths),
         )
+        if wait and delete_on_failure:
+            return self._client._create_running(request, timeout, idempotency_key)
         began = self._client._context.now()
         made = self._client._call(endpoints.CREATE_CONTAINER, request, timeout, idempotency_key)
         if not wait:
             return self._client._bind(made)
-        return self._client._await_running(
-            made.id, began, timeout, "containers.create", delete_on_failure=delete_on_failure
-        )
+        return self._client._await_running(made.id, began, timeout, "containers.create")
 
     def get(self, id: Ref, *, timeout: float | None = None) -> Container:
         """One container, as it is now.

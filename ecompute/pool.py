@@ -9,18 +9,18 @@ import os
 import ssl
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 import httpcore
 
 from .errors import InvalidArgument
 from .network import BoundedBackend, ClosingBackend
+from .secret import Secret
 
 if TYPE_CHECKING:
     from .settings import Cert, Settings, Verify
-
-T = TypeVar("T")
+    from .socks import SocksProxy
 
 _PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
@@ -30,15 +30,30 @@ _LIMITS = {"max_connections": None, "max_keepalive_connections": 20, "keepalive_
 
 
 class Pools(NamedTuple):
-    """The three kinds of a pool: straight, through an HTTP proxy, through a SOCKS proxy."""
+    """The two kinds of a pool, straight and through an HTTP proxy, and what they open their connections with,
+    straight or through a SOCKS proxy.
+    """
 
     direct: Callable[..., Any]
     http: Callable[..., Any]
-    socks: Callable[..., Any]
+    backend: Callable[[], Any]
+    socks: Callable[[SocksProxy], Any]
 
 
-_SYNC = Pools(httpcore.ConnectionPool, httpcore.HTTPProxy, httpcore.SOCKSProxy)
-_ASYNC = Pools(httpcore.AsyncConnectionPool, httpcore.AsyncHTTPProxy, httpcore.AsyncSOCKSProxy)
+def _socks(proxy: SocksProxy) -> Any:
+    from .socks import SocksBackend
+
+    return SocksBackend(proxy)
+
+
+def _async_socks(proxy: SocksProxy) -> Any:
+    from .socks import AsyncSocksBackend
+
+    return AsyncSocksBackend(proxy)
+
+
+_SYNC = Pools(httpcore.ConnectionPool, httpcore.HTTPProxy, BoundedBackend, _socks)
+_ASYNC = Pools(httpcore.AsyncConnectionPool, httpcore.AsyncHTTPProxy, ClosingBackend, _async_socks)
 
 
 def make_pool(settings: Settings) -> httpcore.ConnectionPool:
@@ -47,7 +62,7 @@ def make_pool(settings: Settings) -> httpcore.ConnectionPool:
     Raises:
         InvalidArgument: certificates or proxy are of no use.
     """
-    pool: httpcore.ConnectionPool = _make(_SYNC, settings, network_backend=BoundedBackend())
+    pool: httpcore.ConnectionPool = _make(_SYNC, settings)
     return pool
 
 
@@ -57,28 +72,28 @@ def make_async_pool(settings: Settings) -> httpcore.AsyncConnectionPool:
     Raises:
         InvalidArgument: certificates or proxy are of no use.
     """
-    pool: httpcore.AsyncConnectionPool = _make(_ASYNC, settings, network_backend=ClosingBackend())
+    pool: httpcore.AsyncConnectionPool = _make(_ASYNC, settings)
     return pool
 
 
-def _make(pools: Pools, settings: Settings, **options: Any) -> Any:
+def _make(pools: Pools, settings: Settings) -> Any:
     server = urlsplit(settings.base_url)
-    options |= {**_LIMITS, "ssl_context": _context(settings.verify, settings.cert, server.scheme)}
+    options: dict[str, Any] = {
+        **_LIMITS,
+        "ssl_context": _context(settings.verify, settings.cert, server.scheme),
+    }
     proxy, known = _proxy(settings.proxy, server)
     if not known:
         name = "The proxy" if settings.proxy is not None else "The proxy of the environment"
         raise InvalidArgument(f"{name} must be an address like http://proxy.example.org:3128 (or socks5://).")
     if proxy is None:
-        return pools.direct(**options)
+        return pools.direct(**options, network_backend=pools.backend())
+    if proxy.socks is not None:
+        return pools.direct(**options, network_backend=pools.socks(proxy.socks))
     if proxy.scheme == "https":
         options["proxy_ssl_context"] = _usual()
-    try:
-        make = pools.socks if proxy.scheme.startswith("socks") else pools.http
-        return make(**options, proxy_url=proxy.url, proxy_auth=proxy.authentication)
-    except (ImportError, RuntimeError):
-        raise InvalidArgument(
-            "A SOCKS proxy needs the package socksio: pip install 'httpx[socks]'."
-        ) from None
+    options |= {"proxy_url": proxy.url, "proxy_headers": proxy.headers}
+    return pools.http(**options, network_backend=pools.backend())
 
 
 def _context(verify: Verify, cert: Cert | None, scheme: str) -> ssl.SSLContext:
@@ -137,10 +152,21 @@ class _Proxy:
         host = (address.hostname or "").encode("idna")
         self.scheme = address.scheme
         self.url = httpcore.URL(scheme=address.scheme.encode(), host=host, port=port, target=b"")
-        self.authentication: tuple[bytes, bytes] | None = None
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.socks: SocksProxy | None = None
+        login: tuple[bytes, bytes] | None = None
         if address.username is not None:
-            password = unquote_to_bytes(address.password or "")
-            self.authentication = unquote_to_bytes(address.username), password
+            login = unquote_to_bytes(address.username), unquote_to_bytes(address.password or "")
+        if address.scheme.startswith("socks"):
+            from .socks import SocksProxy, login_message
+
+            self.socks = SocksProxy(
+                host.decode("ascii"), port, None if login is None else login_message(*login)
+            )
+        elif login is not None:
+            from base64 import b64encode
+
+            self.headers.append((b"Proxy-Authorization", Secret(b"Basic " + b64encode(b"%b:%b" % login))))
 
 
 def _proxy(given: str | None, server: SplitResult) -> tuple[_Proxy | None, bool]:

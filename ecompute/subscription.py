@@ -6,6 +6,7 @@ import threading
 import time
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
+from weakref import finalize
 
 from .connection import Connection
 from .contract.endpoints import EVENTS
@@ -41,6 +42,7 @@ class Subscription(Generic[T]):
         self._changed = changed
         self._receiving = threading.Lock()
         self._connection: Connection | None = None
+        self._dropped: finalize[..., Any] | None = None
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -107,11 +109,22 @@ class Subscription(Generic[T]):
         with self._changed:
             self._feed.opened()
         self._connection = Connection(stream, self._feed, self._changed)
+        # the connection knows the state, not this: what is dropped without a close ends
+        if self._dropped is not None:
+            self._dropped.detach()
+        self._dropped = finalize(self, self._connection.abandon)
+        self._dropped.atexit = False
         with self._changed:
             closed = self._closed
         if closed:
             self._connection.close()
             self._check_open()
+
+    def _abandon(self) -> None:
+        """End the feed without waiting for anything, as the garbage collector must."""
+        self._closed = True
+        if self._connection is not None:
+            self._connection.abandon()
 
     def close(self) -> None:
         """End the feed; closing twice is no fault."""

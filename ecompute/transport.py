@@ -26,7 +26,7 @@ from .credentials import Token
 from .exchange import HTTPAnswer, HTTPRequest
 from .foreign import FOREIGN, Tracker, translate
 from .late import flows, wire
-from .network import limit
+from .network import end_if_more_came, limit
 from .pool import make_pool
 from .settings import Settings
 
@@ -170,20 +170,24 @@ class Transport(Carrier):
     def _answer(self, response: httpcore.Response, deadline: float) -> HTTPAnswer:
         headers = headers_of(response)
         body = self._body(response.stream, deadline) if is_plain(headers) else b""
+        end_if_more_came(response)
         return HTTPAnswer(response.status, headers, body)
 
     def _body(self, chunks: Any, deadline: float) -> bytes:
         parts: list[bytes] = []
         size = 0
-        for part in chunks:
-            parts.append(part)
-            size += len(part)
-            if self._is_too_large(size):
-                raise self._too_large()
-            # custom transports may know no deadline
-            if time.monotonic() > deadline:
-                raise TimeoutError
-        return b"".join(parts)
+        try:
+            for part in chunks:
+                parts.append(part)
+                size += len(part)
+                if self._is_too_large(size):
+                    raise self._too_large()
+                # custom transports may know no deadline
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+            return b"".join(parts)
+        finally:
+            parts, part = [], b""  # it may hold a new token, and a traceback may show it
 
     def _tidy(self) -> None:
         # closed by another thread meanwhile: a pool that is used after its close opens connections again

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self
+from weakref import finalize
 
 from .bound import Container
 from .contract.endpoints import GET_CONTAINER
@@ -39,20 +40,20 @@ class Watch(Reading[Container]):
         timeout: float,
         bind: Callable[[AnyContainer], Container],
     ) -> None:
-        self._transport = transport
         self._context = context
         self._timeout = timeout
         self._view = View[Container](bind, Container)
         self._changed = threading.Condition()
-        self._feed = Subscription(transport, context, timeout, self._view, self._changed, "watch")
-        self._thread = threading.Thread(target=self._keep, name="ecompute-watch", daemon=True)
+        self._keeper = _Keeper(transport, context, timeout, self._view, self._changed)
 
     def __enter__(self) -> Self:
         deadline = self._context.now() + self._timeout
-        self._feed.__enter__()
+        # its thread does not know this: what is dropped without a close ends
+        finalize(self, self._keeper.feed._abandon).atexit = False
+        self._keeper.feed.__enter__()
         try:
             self._view.begin()
-            self._thread.start()
+            self._keeper.start()
             self._wait(
                 lambda: self._view.started, deadline, f"No list of containers came {within(self._timeout)}"
             )
@@ -115,10 +116,37 @@ class Watch(Reading[Container]):
                 if not self._changed.wait_for(partial(self._view.is_newer, seen), left):
                     raise DeadlineExceeded(f"{late}.")
 
+    def close(self) -> None:
+        """End the view; closing twice is no fault."""
+        self._keeper.close()
+
+
+class _Keeper:
+    """What keeps a view up to date, in a thread of its own."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        context: flows.Context,
+        timeout: float,
+        view: View[Container],
+        changed: threading.Condition,
+    ) -> None:
+        self._transport = transport
+        self._context = context
+        self._timeout = timeout
+        self._view = view
+        self._changed = changed
+        self.feed = Subscription(transport, context, timeout, view, changed, "watch")
+        self._thread = threading.Thread(target=self._keep, name="ecompute-watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
     def _keep(self) -> None:
         try:
             while True:
-                self._look_at(self._feed.receive())
+                self._look_at(self.feed.receive())
         except Error as error:
             self._end(error)
         except BaseException:
@@ -142,9 +170,8 @@ class Watch(Reading[Container]):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End the view; closing twice is no fault."""
         self._end(Closed("The view is closed."))
-        self._feed.close()
+        self.feed.close()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             # it may be waiting for an answer that nobody needs any more
             self._thread.join(CLOSE_WITHIN)

@@ -52,6 +52,9 @@ def page(url: str, trust: ssl.SSLContext) -> str:
 
 
 def main() -> int:
+    if len(sys.argv) not in (2, 3) or not all(word.isdecimal() for word in sys.argv[2:]):
+        print(__doc__, file=sys.stderr)
+        return 2
     root, port = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 443
     trust = ssl.create_default_context(cafile=root)
     with ecompute.Client() as client, client.temporary(instance_type="tiny", memory_mb=192) as box:

@@ -14,7 +14,7 @@ from ecompute.errors import Error, one_line
 from ecompute.settings import VERSION
 
 from .exits import PASSING, CommandError, Exit, code_of
-from .words import arranged
+from .words import COMPLETE, arranged
 
 COMMANDS = {
     "ls": ("containers:ls", "List the containers."),
@@ -94,6 +94,11 @@ def run(tokens: Sequence[str]) -> int:
 
 
 def _call(words: Sequence[str]) -> int:
+    if words[:1] == [COMPLETE]:
+        from .completion import completable
+
+        completable()(words, print_error=False, exit_on_error=False)
+        return Exit.OK
     asks = not _HELP.isdisjoint(words[: words.index("--")] if "--" in words else words)
     app = made(words[0] if asks else None)
     status = app(words, print_error=False, exit_on_error=False, result_action="return_value")

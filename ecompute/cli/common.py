@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from attrs import frozen
 from cyclopts import Group, Parameter
 
-from ecompute.errors import InvalidArgument, MissingServer, MissingToken
+from ecompute.errors import MissingServer, MissingToken
 from ecompute.files import expanded
+from ecompute.settings import Given, resolve
 
-from .completion import container_names
+from .candidates import container_names, profile_names
 from .exits import CommandError, Exit
 
 if TYPE_CHECKING:
@@ -21,12 +23,6 @@ if TYPE_CHECKING:
 
 _CONNECTION = Group("Connection", sort_key=9)
 _MOST = 64 * 1024
-_SENTENCES: dict[type[InvalidArgument], str] = {
-    MissingToken: "There is no credential for this server: `ecompute login` makes one; see also "
-    "--token-file, ECOMPUTE_TOKEN and --profile.",
-    MissingServer: "No server is known: `ecompute login URL` makes it known; see also --url, "
-    "ECOMPUTE_URL and --profile.",
-}
 T = TypeVar("T")
 
 
@@ -35,7 +31,9 @@ T = TypeVar("T")
 class Connection:
     """Where the server is, and who asks. What is not given comes from the environment or a profile."""
 
-    profile: Annotated[str | None, Parameter(help="Profile to use (`ecompute profiles`).")] = None
+    profile: Annotated[
+        str | None, Parameter(help="Profile to use (`ecompute profiles`).", completer=profile_names)
+    ] = None
     url: Annotated[str | None, Parameter(help="Address of the server.")] = None
     token_file: Annotated[
         Path | None, Parameter(help="File that holds the token: others can read a command line.")
@@ -81,9 +79,21 @@ def _opened(kind: Callable[..., T], connection: Connection | None) -> T:
             timeout=given.timeout,
             verify=given.ca_file or True,
         )
-    except (MissingServer, MissingToken) as error:
-        # the library's sentences speak of arguments that a command line does not have
-        raise CommandError(_SENTENCES[type(error)], Exit.NO_ACCESS) from None
+    # the library's sentences speak of arguments that a command line does not have
+    except MissingServer:
+        raise CommandError(
+            "No server is known: `ecompute login URL` makes it known; see also --url, ECOMPUTE_URL and "
+            "--profile.",
+            Exit.NO_ACCESS,
+        ) from None
+    except MissingToken:
+        url = resolve(Given(base_url=given.url, profile=given.profile), needs_token=False).base_url
+        login = ["ecompute", "login", url, *(["--profile", given.profile] if given.profile else [])]
+        raise CommandError(
+            f"There is no credential for {url}: `{shlex.join(login)}` makes one; see also --token-file, "
+            "ECOMPUTE_TOKEN and --profile.",
+            Exit.NO_ACCESS,
+        ) from None
 
 
 def _token(file: Path) -> str:

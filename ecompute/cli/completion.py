@@ -1,37 +1,42 @@
-"""`completion`: scripts with which shells complete commands, options and the names of containers."""
+"""`completion`: scripts with which shells complete commands, options and names."""
 
 from __future__ import annotations
 
-import re
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from .common import Connection
 
-_PATIENCE = 2.0
-"""Seconds that somebody who pressed the Tab key waits for names."""
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def container_names(context: object) -> Iterable[str]:
-    """The names of the containers, by the environment or the default profile; ids where a name is none that
-    can be typed as it is. Nothing when the server cannot be asked.
-    """
-    import ecompute
-
-    with suppress(ecompute.Error), ecompute.Client(timeout=_PATIENCE) as client:
-        names = [(box.name, box.id) for box in client.containers.list()]
-        counted = [name for name, _ in names]
-        return [
-            name if _PLAIN.fullmatch(name) and counted.count(name) == 1 else id_
-            for name, id_ in names
-            if _PLAIN.fullmatch(id_)
-        ]
-    return []
+_STARTUP = {"bash": ".bashrc", "zsh": ".zshrc"}
+"""The files of the home folder that may have to load the script."""
+_REGISTERED = "complete -F _ecompute ecompute\n"
+_WHOLE_WORDS = r"""# bash splits words at colons, also those of CONTAINER:PATH and of addresses
+_ecompute_whole() {
+  local rest="${COMP_LINE:0:COMP_POINT}" word after last
+  local -a whole=()
+  for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+    after="${rest#"${rest%%[![:space:]]*}"}"
+    last=$(( ${#whole[@]} - 1 ))
+    if [[ $last -ge 0 && "$after" == "$rest" && ( "$word" == :* || "${whole[last]}" == *: ) ]]; then
+      whole[last]+="$word"
+    else
+      whole+=("$word")
+    fi
+    rest="${after#"$word"}"
+  done
+  local -a COMP_WORDS=("${whole[@]}")
+  local COMP_CWORD=$(( ${#whole[@]} - 1 ))
+  _ecompute
+  last="${COMP_WORDS[COMP_CWORD]}"
+  COMPREPLY=("${COMPREPLY[@]#"${last%"${last##*:}"}"}")
+  COMPREPLY=("${COMPREPLY[@]/#\\~\//\~/}")
+  [[ ${#COMPREPLY[@]} -eq 1 && "${COMPREPLY[0]}" == *[:/] ]] && compopt -o nospace
+}
+complete -F _ecompute_whole ecompute
+"""
 
 
 def completion(
@@ -39,14 +44,36 @@ def completion(
     /,
     *,
     install: Annotated[
-        bool, Parameter(negative="", help="Put it where the shell finds it, instead of printing it.")
+        bool,
+        Parameter(
+            negative="",
+            help="Put it where the shell finds it, instead of printing it. For bash and zsh ~/.bashrc or "
+            "~/.zshrc gets a line that loads it.",
+        ),
     ] = False,
 ) -> None:
     """Make the shell complete commands and names, by a script that is printed, or installed."""
+    app = completable()
+    text = app.generate_completion(shell=shell).replace(_REGISTERED, _WHOLE_WORDS)
+    if not install:
+        print(text, end="")
+        return
+    place = app.install_completion(shell=shell)
+    place.write_text(text)
+    startup = Path.home() / _STARTUP.get(shell, "")
+    loads = startup.is_file() and str(place.parent) in startup.read_text(errors="replace")
+    loaded = f", and a line in {startup} loads it" if loads else ""
+    print(f"Completion for {shell} is in {place}{loaded}: open a new shell to have it.", file=sys.stderr)
+
+
+def completable() -> App:
+    """The parser of an unfinished command line, on which options may stand without a command."""
     from .app import made
 
-    if not install:
-        print(made().generate_completion(shell=shell), end="")
-        return
-    place = made().install_completion(shell=shell)
-    print(f"Completion for {shell} is in {place}: open a new shell to have it.", file=sys.stderr)
+    app = made()
+    app.default(_before_the_command)
+    return app
+
+
+def _before_the_command(*, connection: Connection | None = None) -> None:
+    """Stands for any command, and is never called."""

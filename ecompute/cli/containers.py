@@ -15,6 +15,7 @@ from .common import Connection, Container, Json, Yes, open_client
 from .exits import CommandError, Exit
 from .names import find, find_all
 from .output import STATUS, age, print_json, print_lines, print_table, say, to_json, told
+from .ssh_files import forget_host_key
 from .waiting import prepare, wait_running
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def ls(
     connection: Connection | None = None,
 ) -> None:
     """List the containers, newest first."""
+    if quiet and json_:
+        raise CommandError("--quiet and --json are two forms of the same list: give one of them.")
     with open_client(connection) as client:
         boxes = client.containers.list()
     if json_:
@@ -127,6 +130,7 @@ def rm(
 
         def delete(box: ecompute.Container) -> None:
             client.containers.delete(box)
+            forget_host_key(client.base_url, box.id)
             gone.append(box)
             if not json_:
                 print(f"{told(box)} is deleted.", flush=True)

@@ -13,9 +13,11 @@ from cyclopts import Parameter
 
 from ecompute.errors import one_line
 
+from .candidates import ends_of_copies
 from .common import Connection, open_client
 from .exits import CommandError
 from .names import find
+from .output import by_name
 
 if TYPE_CHECKING:
     from ecompute.protocol.archive import Progress
@@ -37,11 +39,20 @@ class _End:
 
 
 def cp(
-    source: Annotated[str, Parameter(help="File or folder here, or CONTAINER:PATH.")],
-    target: Annotated[str, Parameter(help="Where it goes: here, or CONTAINER:PATH.")],
+    source: Annotated[
+        str, Parameter(help="File or folder here, or CONTAINER:PATH.", completer=ends_of_copies)
+    ],
+    target: Annotated[
+        str, Parameter(help="Where it goes: here, or CONTAINER:PATH.", completer=ends_of_copies)
+    ],
     /,
     *more: Annotated[
-        str, Parameter(name="MORE", help="With several sources, the last one is the target folder.")
+        str,
+        Parameter(
+            name="MORE",
+            help="With several sources, the last one is the target folder.",
+            completer=ends_of_copies,
+        ),
     ],
     connection: Connection | None = None,
 ) -> None:
@@ -59,7 +70,7 @@ def cp(
         box = find(client, sources[0].container or last.container or "")
         timeout = None if connection is None else connection.timeout
         for end in sources:
-            with _bar(end.path) as progress:
+            with _bar(end.path) as progress, by_name(box):
                 copy = client.copy_to if end.container is None else client.copy_from
                 copy(box, end.path, last.path, progress=progress, timeout=timeout)
 

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from ecompute.contract.catalog import DEFAULT_INSTANCE_TYPE, DEFAULT_MEMORY_MB, DEFAULT_STORAGE_GB
 from ecompute.errors import ContainerFailed, DeadlineExceeded, Error, OutcomeUnknown
+from ecompute.interrupts import Held
 
+from .candidates import instance_types, key_names
 from .common import Connection, Json, open_client
 from .containers import left, show_one
 from .exits import CommandError, Exit
@@ -27,14 +30,22 @@ def create(
     /,
     *,
     type: Annotated[
-        str | None, Parameter(help="nano, micro, mini (arm64), tiny, small or medium (amd64).")
+        str | None,
+        Parameter(
+            help="nano, micro, mini (arm64), tiny, small or medium (amd64) "
+            f"(default: {DEFAULT_INSTANCE_TYPE}).",
+            completer=instance_types,
+        ),
     ] = None,
-    memory_mb: Annotated[int | None, Parameter(help="Memory in MB.")] = None,
-    storage_gb: Annotated[int | None, Parameter(help="Storage in GB.")] = None,
+    memory_mb: Annotated[int | None, Parameter(help=f"Memory in MB (default: {DEFAULT_MEMORY_MB}).")] = None,
+    storage_gb: Annotated[
+        int | None, Parameter(help=f"Storage in GB (default: {DEFAULT_STORAGE_GB}).")
+    ] = None,
     key: Annotated[
         list[str] | None,
         Parameter(
             negative="",
+            completer=key_names,
             help="Id or name of a key that may log in, or its file, which is registered unless it is. "
             "May be repeated. Default: all registered keys, else ~/.ssh/id_*.pub.",
         ),
@@ -52,45 +63,52 @@ def create(
     ] = None,
     json_: Json = False,
     connection: Connection | None = None,
-) -> None:
+) -> int:
     """Make a container, and wait until it runs. Where the output is no terminal it prints the id alone."""
     began = time.monotonic()
-    with open_client(connection) as client:
+    with open_client(connection) as client, Held() as held:
+        held.open = True
         prepare()
         keys = usual_keys(client) if key is None else [key_for(client, text) for text in key]
         once = idempotency_key or secrets.token_hex(16)
         again = f"the same command with --idempotency-key {once} gives it, and makes no second one"
-        box: ecompute.Container | None = None
+        made: ecompute.Container | None = None
         try:
-            box = client.containers.create(
-                name,
-                keys,
-                instance_type=type,
-                memory_mb=memory_mb,
-                storage_gb=storage_gb,
-                ssh_enabled=ssh,
-                mount_paths=mount,
-                idempotency_key=once,
-            )
-            if wait:
-                box = _wait(client, box, left(connection, began), delete=delete_on_failure)
+            try:
+                box = made = client.containers.create(
+                    name,
+                    keys,
+                    instance_type=type,
+                    memory_mb=memory_mb,
+                    storage_gb=storage_gb,
+                    ssh_enabled=ssh,
+                    mount_paths=mount,
+                    idempotency_key=once,
+                )
+                if wait:
+                    box = _wait(client, box, left(connection, began), delete=delete_on_failure)
+            except OutcomeUnknown:
+                raise CommandError(
+                    f"The answer was lost: the container may or may not be made; {again}, where the server "
+                    "honours such keys.",
+                    Exit.UNKNOWN,
+                ) from None
+            finally:
+                held.open = False
         except KeyboardInterrupt:
             begun = f"the container may or may not be made; {again}"
-            if box is not None:
-                begun = f"{told(box)} goes on booting; `ecompute rm {box.id}` deletes it"
-            raise CommandError(f"Interrupted: {begun}.", Exit.INTERRUPTED) from None
-        except OutcomeUnknown:
-            raise CommandError(
-                f"The answer was lost: the container may or may not be made; {again}, where the server "
-                "honours such keys.",
-                Exit.UNKNOWN,
-            ) from None
-    if json_:
-        show_one(box, as_json=True)
-    elif sys.stdout.isatty():
-        show_one(box, as_json=False)
-    else:
-        print(box.id)
+            if made is not None:
+                begun = f"{told(made)} goes on booting; `ecompute rm {made.id}` deletes it"
+            # at once, since the next Ctrl-C may leave no other time
+            say(f"ecompute: Interrupted: {begun}.")
+            return Exit.INTERRUPTED
+        if json_:
+            show_one(box, as_json=True)
+        elif sys.stdout.isatty():
+            show_one(box, as_json=False)
+        else:
+            print(box.id)
+    return Exit.OK
 
 
 def _wait(

@@ -35,7 +35,7 @@ MEANINGS: Mapping[Exit, str] = {
     Exit.REFUSED: "The server refused it, or something else went wrong.",
     Exit.USAGE: "The command line or a setting is wrong, or a name is ambiguous; nothing was done.",
     Exit.NOT_FOUND: "There is no such container, key, rule or token.",
-    Exit.NO_ACCESS: "There is no credential, it is not valid, or it may not do this.",
+    Exit.NO_ACCESS: "No server is known, or there is no credential, or it is not valid or may not do this.",
     Exit.UNREACHABLE: "The server cannot be reached, is not ready, or is none of this API.",
     Exit.DEADLINE: "The time given was not enough.",
     Exit.CONTAINER_FAILED: "The container that was waited for has failed.",

@@ -12,6 +12,7 @@ from ecompute.errors import one_line
 from ecompute.files import expanded
 
 from .asking import confirm, each, listed
+from .candidates import key_names
 from .common import Connection, Json, Yes, open_client
 from .exits import CommandError
 from .keyfiles import own_files, register
@@ -61,7 +62,7 @@ def add(
 
 @keys.command
 def rm(
-    *which: Annotated[str, Parameter(name="KEY", help="Ids or names of the keys.")],
+    *which: Annotated[str, Parameter(name="KEY", help="Ids or names of the keys.", completer=key_names)],
     yes: Yes = False,
     connection: Connection | None = None,
 ) -> int:

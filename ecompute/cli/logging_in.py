@@ -48,8 +48,8 @@ def login(
     address = _server(url or given.url, chosen, known)
     name = chosen or _name(address, known)
     if user is None:
-        user = _asked("User: ", "--user")
-    password = _password(password_stdin)
+        user = _asked(f"User for {address}:", "--user")
+    password = _password(password_stdin, f"Password of {user} for {address}:")
     authorities = given.ca_file and expanded(given.ca_file).absolute()
     before = known.named.get(name)
     session = log_in(
@@ -113,7 +113,7 @@ def _server(url: str | None, profile: str | None, known: Profiles) -> str:
     url = url or os.environ.get(URL_VARIABLE)
     if url is None and known.default is not None:
         url = known.named[known.default].url
-    return checked_url(url or _asked("Server (URL): ", "the URL"))
+    return checked_url(url or _asked("Server (URL):", "the URL"))
 
 
 def _name(url: str, known: Profiles) -> str:
@@ -128,11 +128,11 @@ def _name(url: str, known: Profiles) -> str:
 def _asked(question: str, option: str) -> str:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CommandError(f"There is no terminal to ask at: give {option}.")
-    print(question, end="", file=sys.stderr, flush=True)
+    print(one_line(question), end=" ", file=sys.stderr, flush=True)
     return one_line(sys.stdin.readline())
 
 
-def _password(from_stdin: bool) -> str:
+def _password(from_stdin: bool, question: str) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
     if not sys.stdin.isatty():
@@ -140,6 +140,6 @@ def _password(from_stdin: bool) -> str:
     import getpass
 
     try:
-        return getpass.getpass("Password: ")
+        return getpass.getpass(f"{one_line(question)} ")
     except EOFError:
         raise CommandError("There was no password.", Exit.INTERRUPTED) from None

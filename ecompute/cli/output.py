@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from unicodedata import combining, east_asian_width
 
@@ -17,7 +18,9 @@ from attrs import fields
 
 from ecompute.contract.codec import unstructure
 from ecompute.contract.resources import Container
-from ecompute.errors import one_line
+from ecompute.errors import Error, one_line
+
+from .exits import CommandError, code_of
 
 STATUS = "status"
 """The heading whose column has colours."""
@@ -44,6 +47,23 @@ def say(sentence: str) -> None:
 def told(box: Container) -> str:
     """A container in a sentence: its name and its id."""
     return one_line(f"{box.name} ({box.id})")
+
+
+@contextmanager
+def by_name(box: Container) -> Iterator[None]:
+    """Errors of what is done to a container name it as `told` does, where they have its id.
+
+    Raises:
+        CommandError: in place of the library's error, with its exit code.
+    """
+    try:
+        yield
+    except Error as error:
+        sentence = str(error).replace(f"container {box.id}", told(box))
+        named = CommandError(sentence, code_of(error))
+        for note in getattr(error, "__notes__", ()):
+            named.add_note(note)
+        raise named from error
 
 
 def to_json(value: Any) -> Any:

@@ -8,12 +8,13 @@ from cyclopts import App, Parameter
 
 from ecompute import profiles as file
 
+from .candidates import profile_names
 from .common import Json
 from .output import print_json, print_table, say
 
 profiles: App = App(name="profiles", help="The servers that you have logged in to.", help_format="plaintext")
 
-Name = Annotated[str, Parameter(help="Name of the profile.")]
+Name = Annotated[str, Parameter(help="Name of the profile.", completer=profile_names)]
 
 
 @profiles.command

@@ -14,6 +14,7 @@ from ecompute.contract.catalog import TERMINAL_SIZE
 from .common import Connection, Container, open_async_client, open_client
 from .exits import CommandError, Exit
 from .names import find
+from .output import by_name
 from .ssh import line_of
 
 _PIECE = 64 * 1024
@@ -44,7 +45,8 @@ def run(
     with open_client(connection) as client:
         box = find(client, container)
     line = line_of(command)
-    return asyncio.run(_run(connection, box.id, line, has_input=not no_stdin and sys.stdin is not None))
+    with by_name(box):
+        return asyncio.run(_run(connection, box.id, line, has_input=not no_stdin and sys.stdin is not None))
 
 
 async def _run(connection: Connection | None, id: str, line: str, *, has_input: bool) -> int:
@@ -106,5 +108,5 @@ def terminal(container: Container, /, *, connection: Connection | None = None) -
         box = find(client, container)
         size = os.get_terminal_size(sys.stdout.fileno())
         rows, cols = (min(max(length, 1), TERMINAL_SIZE[-1]) for length in (size.lines, size.columns))
-        with client.terminal(box, rows=rows, cols=cols) as shell:
+        with by_name(box), client.terminal(box, rows=rows, cols=cols) as shell:
             return shell.interact() or Exit.OK

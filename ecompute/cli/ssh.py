@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from ecompute.contract.catalog import Status
 from ecompute.errors import Error, one_line
 from ecompute.files import expanded
 
@@ -17,7 +18,7 @@ from .exits import CommandError, Exit
 from .keyfiles import identities
 from .names import find
 from .output import say, told
-from .ssh_files import options, place_of, slug, texts, why_not
+from .ssh_files import folder, known_hosts_of, options, place_of, slug, texts, why_not
 
 if TYPE_CHECKING:
     from ecompute import Client
@@ -47,7 +48,12 @@ def ssh(
                 " it on, and `ecompute terminal` needs none.",
                 Exit.REFUSED,
             )
-        known = _folder() / f"{slug(client.base_url)}.{place.id}.known_hosts"
+        if box.status == Status.STOPPED:
+            raise CommandError(
+                f"SSH does not reach {told(box)}, since it is stopped: `ecompute start {box.id}` boots it.",
+                Exit.REFUSED,
+            )
+        known = known_hosts_of(client.base_url, place.id)
         own = [expanded(identity).absolute()] if identity else _identities(client)
     if place.host_key is not None:
         _put(known, f"{place.id} {place.host_key}\n")
@@ -75,7 +81,7 @@ def ssh_config(
         boxes = client.containers.list()
         own = _identities(client)
         server = slug(client.base_url)
-    usual = _folder() / f"{server}.config"
+    usual = folder() / f"{server}.config"
     file = (expanded(output).absolute() if output else usual).resolve()
     known = file.with_name(f"{file.name.removesuffix('.config')}.known_hosts")
     made = texts(boxes, known, own, {box.id: told(box) for box in boxes})
@@ -101,12 +107,6 @@ def _identities(client: Client) -> list[Path]:
     except Error:
         # a token need not cover keys; ssh then tries those that it always tries
         return []
-
-
-def _folder() -> Path:
-    from ecompute.profiles import default_path
-
-    return default_path().absolute().parent / "ssh"
 
 
 def _put(file: Path, content: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -151,6 +152,25 @@ def _quoted(path: Path) -> str:
             "The path of a file for ssh must not hold quotes, backslashes or control characters."
         )
     return '"' + text.replace("%", "%%") + '"'
+
+
+def folder() -> Path:
+    """Where these files are: beside that of the profiles."""
+    from ecompute.profiles import default_path
+
+    return default_path().absolute().parent / "ssh"
+
+
+def known_hosts_of(url: str, id_: str) -> Path:
+    """The file of the host key of one container of a server."""
+    return folder() / f"{slug(url)}.{id_}.known_hosts"
+
+
+def forget_host_key(url: str, id_: str) -> None:
+    """Remove that file, if there is one and it can be removed: the container is gone."""
+    if _ID.fullmatch(id_):
+        with suppress(OSError):
+            known_hosts_of(url, id_).unlink(missing_ok=True)
 
 
 def slug(url: str) -> str:

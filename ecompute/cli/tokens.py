@@ -12,6 +12,7 @@ from ecompute.contract.scopes import Action
 from ecompute.errors import one_line
 
 from .asking import confirm, each, listed
+from .candidates import token_names
 from .common import Connection, Json, Yes, open_client
 from .exits import CommandError
 from .names import chosen
@@ -69,7 +70,9 @@ def create(
 
 @tokens.command
 def rm(
-    *which: Annotated[str, Parameter(name="TOKEN", help="Ids or names of the tokens.")],
+    *which: Annotated[
+        str, Parameter(name="TOKEN", help="Ids or names of the tokens.", completer=token_names)
+    ],
     yes: Yes = False,
     connection: Connection | None = None,
 ) -> int:

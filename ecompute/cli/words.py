@@ -15,6 +15,8 @@ CONNECTION = ("--profile", "--url", "--token-file", "--ca-file", "--timeout")
 GROUPS = frozenset(("keys", "tokens", "ingress", "mounts", "profiles"))
 """The commands that have commands."""
 
+COMPLETE = "__complete"
+"""The word by which a shell asks what the last word of a command line may become."""
 _FLAGS = frozenset(("--help", "-h", "--version", "--no-stdin", "-n"))
 _REST = "--"
 
@@ -25,6 +27,8 @@ def arranged(tokens: Sequence[str]) -> list[str]:
     Raises:
         CommandError: it holds a token.
     """
+    if tokens[:1] == [COMPLETE]:
+        return [COMPLETE, *_unfinished(tokens[1:])]
     leading, rest = _options(tokens)
     words = 2 if rest[:1] and rest[0] in GROUPS and not "".join(rest[1:2]).startswith("-") else 1
     name, rest = rest[:words], rest[words:]
@@ -43,6 +47,22 @@ def arranged(tokens: Sequence[str]) -> list[str]:
             "use --token-file, the environment variable ECOMPUTE_TOKEN or `ecompute login`."
         )
     return [*name, *leading, *rest]
+
+
+def _unfinished(tokens: Sequence[str]) -> list[str]:
+    """The same for a command line whose last word is being typed; bash gives `--option=value` as three."""
+    done: list[str] = []
+    for word in tokens[:-1]:
+        if done and (word == "=" or done[-1].endswith("=")) and done[-1].startswith("--"):
+            done[-1] += word
+        else:
+            done.append(word)
+    typed = [*tokens[-1:]]
+    if done and done[-1].startswith("--") and done[-1].endswith("="):
+        typed = [done.pop() + "".join(typed)]
+    leading, rest = _options(done)
+    words = 2 if rest[:1] and rest[0] in GROUPS else 1
+    return [*rest[:words], *leading, *rest[words:], *typed]
 
 
 def _options(tokens: Sequence[str]) -> tuple[list[str], list[str]]:

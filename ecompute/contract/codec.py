@@ -50,7 +50,9 @@ def _read(data: Any, kind: Any, into: type | None = None) -> Any:
 
 
 def unstructure(value: Any) -> Any:
-    """The JSON form of a resource: fields without a value are left out, unknown ones are kept."""
+    """The JSON form of a resource: fields without a value are left out, unknown ones are kept. A container
+    that can act has the form of one that cannot.
+    """
     from . import converter  # late: cattrs takes a while to load
 
     return converter.unstructure(value)

@@ -106,7 +106,9 @@ def _structure_extra(cls: type) -> Callable[[Any, Any], Any]:
 
 
 def _unstructure_extra(cls: type) -> Callable[[Any], dict[str, Any]]:
-    plain: Callable[[Any], dict[str, Any]] = make_dict_unstructure_fn(cls, _converter)
+    # what a class adds to the resource that it is made of, such as the client that it acts by, is no data
+    resource = next(base for base in reversed(cls.__mro__) if _keeps_extra(base))
+    plain: Callable[[Any], dict[str, Any]] = make_dict_unstructure_fn(resource, _converter)
 
     def unstructure(value: Any) -> dict[str, Any]:
         body = plain(value)

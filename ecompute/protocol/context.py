@@ -47,11 +47,13 @@ def honours_keys(answer: HTTPAnswer) -> bool:
 
 @define
 class Server:
-    """What is known of the server: its address, and what its answers have told, whatever else they say."""
+    """What is known of the server: its address, and what its answers to one credential have told."""
 
     base_url: str = ""
     honours_keys: bool = False
     """Whether one has said that it honours idempotency keys."""
+    user_id: str | None = None
+    """Whose credential it is, once one has said so."""
 
     def hear(self, answer: HTTPAnswer) -> None:
         """Learn from an answer."""

@@ -18,14 +18,19 @@ from ecompute.contract.catalog import IDEMPOTENCY_SECONDS
 from ecompute.contract.endpoint import Endpoint
 from ecompute.contract.endpoints import ENDPOINTS, GET_SESSION
 from ecompute.contract.requests import GetSession
+from ecompute.contract.resources import Session
 from ecompute.errors import (
     APIError,
     ConnectError,
     DeadlineExceeded,
     Error,
+    Forbidden,
     InvalidAnswer,
     InvalidArgument,
+    MethodNotAllowed,
+    NotFound,
     OutcomeUnknown,
+    Unauthenticated,
     Unsupported,
     about,
     within,
@@ -210,7 +215,10 @@ def _attempt(
         answer = came
         context.observer.answered(tries.message, tries.count, came, context.now() - began)
         context.server.hear(came)
-        return wire.decode(endpoint, message, came, context.container)
+        result = wire.decode(endpoint, message, came, context.container)
+        if isinstance(result, Session) and endpoint is GET_SESSION:
+            context.server.user_id = result.user_id
+        return result
     except Error as error:
         about(error, tries.message, wire.public_answer(endpoint, answer))
         raise
@@ -267,7 +275,8 @@ def _once(
                     raise
         if not in_doubt:
             raise failure
-        raise _unknown(message, key, context, sent_at) from failure
+        user_id = (yield from _user_id(tries, context)) if _keyed(key, context) else None
+        raise _unknown(message, key, context, sent_at, user_id) from failure
 
 
 def _keyed(key: str | None, context: Context) -> bool:
@@ -283,7 +292,22 @@ def _honours(key: str | None, tries: _Tries, context: Context) -> Flow[bool]:
     return _keyed(key, context)
 
 
-def _unknown(message: wire.HTTPRequest, key: str | None, context: Context, sent_at: float) -> OutcomeUnknown:
+def _user_id(tries: _Tries, context: Context) -> Flow[str | None]:
+    """Whose credential this is, None where that is not told in time."""
+    left = min(tries.left, _ASK_WITHIN)
+    if context.server.user_id is None and left > 0:
+        with suppress(Error):
+            yield from call(GET_SESSION, GetSession(), left, context)
+    return context.server.user_id
+
+
+_ASK_WITHIN = 2.0
+"""Seconds for finding that out, when the answer to the request itself is lost already."""
+
+
+def _unknown(
+    message: wire.HTTPRequest, key: str | None, context: Context, sent_at: float, user_id: str | None
+) -> OutcomeUnknown:
     way = "resolve() can settle it" if key and context.server.honours_keys else "list before trying again"
     return OutcomeUnknown(
         f"{message.operation} was sent, but its answer was lost: it may or may not have happened; {way}.",
@@ -292,6 +316,7 @@ def _unknown(message: wire.HTTPRequest, key: str | None, context: Context, sent_
         key=key,
         base_url=context.server.base_url,
         sent_at=sent_at,
+        user_id=user_id,
     )
 
 
@@ -299,7 +324,8 @@ def resolve(unknown: OutcomeUnknown, timeout: float, context: Context) -> Flow[A
     """Settle a request whose outcome is unknown: repeat it under its key, and give what came of it.
 
     Raises:
-        InvalidArgument: it is another server's, of no known operation, has no key, or its key is too old.
+        InvalidArgument: it is another server's or another user's, of no known operation, has no key, or its
+            key is too old.
         Unsupported: the server does not honour keys.
         OutcomeUnknown: its outcome still cannot be had.
         Error: as for `call`; a refusal means that it has not happened.
@@ -313,10 +339,29 @@ def resolve(unknown: OutcomeUnknown, timeout: float, context: Context) -> Flow[A
     if context.wall() - unknown.sent_at > IDEMPOTENCY_SECONDS - _CLOCKS_DIFFER:
         raise InvalidArgument("This request is too old to be repeated: list what is there instead.")
     tries = _Tries(unknown.request, timeout, context)
+    yield from _check_user(unknown, tries, context)
     if not (yield from _honours(unknown.key, tries, context)):
         raise Unsupported("This server does not honour idempotency keys: list what is there instead.")
     return (yield from _once(row, unknown.request, tries.left, context, unknown.key, unknown.sent_at))
 
+
+def _check_user(unknown: OutcomeUnknown, tries: _Tries, context: Context) -> Flow[None]:
+    """Refuse what another user has sent, as far as both are told: in his own name the key is a new one."""
+    if unknown.user_id is None:
+        return
+    try:
+        session = yield from call(GET_SESSION, GetSession(), tries.left, context)
+    except _TELLS_NO_USER:
+        return
+    except Error as error:
+        message = unknown.request
+        raise _unknown(message, unknown.key, context, unknown.sent_at, unknown.user_id) from error
+    if session.user_id != unknown.user_id:
+        raise InvalidArgument("This request was sent by another user: take a client of that one.")
+
+
+_TELLS_NO_USER = (Unauthenticated, Forbidden, NotFound, MethodNotAllowed, InvalidAnswer)
+"""How a server ends the question who asks, without an answer to it."""
 
 _CLOCKS_DIFFER = 600.0
 """Seconds by which the clocks of two machines may differ."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from attrs import define, evolve
+from attrs import define, evolve, frozen
 
 from ecompute.contract.endpoint import Endpoint
 from ecompute.contract.endpoints import (
@@ -69,10 +69,19 @@ _NOT_YET_KNOWN = (Conflict, InternalError, Unavailable, ConnectError, OutcomeUnk
 """Answers that say nothing of the first, and pass: it is still under way, or the server is in trouble."""
 
 
+@frozen
+class Left:
+    """One that could not be deleted: the beginning of a sentence about it, and what prevented it."""
+
+    what: str
+    error: Error
+
+
 @define
 class _Thing:
     """One of the two: how it is made, found and deleted, and what is known of it."""
 
+    noun: str
     name: str
     idempotency_key: str
     make_row: Endpoint[Any, Any]
@@ -86,12 +95,21 @@ class _Thing:
     in_doubt: bool = False
     """Whether it may have been made without our knowing its id."""
 
+    @property
+    def left(self) -> str | None:
+        """What is left of it, as the beginning of a sentence."""
+        if self.id is not None:
+            return f"{self.noun} {one_line(str(self.id))} is left"
+        return f"{self.noun} named {one_line(self.name)} may be left" if self.in_doubt else None
+
 
 class Temporary:
-    """A container, and a key for it unless `request` names some.
+    """A container, and a key for it if there is a `public_key`.
 
     `unique` is a name that nothing else has: the key gets it, and the container may. `secret` is 32 random
-    bytes: a key is made of them when there is none, and the names under which the creates can be repeated.
+    bytes: the names under which the creates can be repeated are made of them, except the container's when
+    `idempotency_key` is given: who has that can settle himself what came of a create whose answer was lost.
+    `caller` is what messages call the creates, None for the names of their rows.
 
     Raises:
         InvalidArgument: an argument has the wrong type.
@@ -105,16 +123,17 @@ class Temporary:
         unique: str,
         secret: bytes,
         context: flows.Context,
+        caller: str | None = CALLER,
+        idempotency_key: str | None = None,
     ) -> None:
-        if public_key is None and not request.ssh_key_ids:
-            # a create has to name a key, also when nobody means to log in; with this one nobody can, since
-            # its private half is forgotten here
-            public_key = f"{ed25519.openssh(ed25519.public_key(secret))} {unique}"
         self._unique = unique
         self._context = context
+        self._caller = caller
+        self._settles = idempotency_key is None
         self._container = _Thing(
+            "Container",
             request.name,
-            _idempotency_key(secret, CREATE_CONTAINER),
+            idempotency_key or _idempotency_key(secret, CREATE_CONTAINER),
             CREATE_CONTAINER,
             request,
             LIST_CONTAINERS,
@@ -124,6 +143,7 @@ class Temporary:
             DeleteContainer,
         )
         self._key = _Thing(
+            "Key",
             unique,
             _idempotency_key(secret, ADD_SSH_KEY),
             ADD_SSH_KEY,
@@ -137,7 +157,11 @@ class Temporary:
         # what cannot be sent is told before anything is made
         for thing in (self._container, self._key):
             if thing.make_request is not None:
-                wire.encode(thing.make_row, thing.make_request, CALLER)
+                wire.encode(thing.make_row, thing.make_request, caller)
+
+    def left(self) -> list[str]:
+        """What is there, or may be, as beginnings of sentences."""
+        return [left for thing in (self._container, self._key) if (left := thing.left) is not None]
 
     def make(self, timeout: float) -> flows.Flow[str]:
         """Make both, each within `timeout` seconds; gives the container's id.
@@ -158,6 +182,7 @@ class Temporary:
         try:
             yield from self._create(thing, timeout)
         except OutcomeUnknown:
+            thing.in_doubt = self._settles
             raise
         except Error:
             thing.in_doubt = False
@@ -169,23 +194,24 @@ class Temporary:
             thing.make_request,
             timeout,
             self._context,
-            CALLER,
+            self._caller,
             idempotency_key=thing.idempotency_key,
         )
         # in this order: an interrupt may come in between
         thing.id = made.id
         thing.in_doubt = False
 
-    def undo(self) -> flows.Flow[tuple[Error, ...]]:
-        """Delete both, the container first; gives what prevented it. Called again, it goes on."""
+    def undo(self) -> flows.Flow[tuple[Left, ...]]:
+        """Delete both, the container first; gives what is left. Called again, it goes on."""
         deadline = self._context.now() + UNDO_WITHIN
-        errors = []
+        left = []
         for thing in (self._container, self._key):
+            before = thing.left or ""
             try:
                 yield from self._delete(thing, deadline)
             except Error as error:
-                errors.append(error)
-        return tuple(errors)
+                left.append(Left(thing.left or before, error))
+        return tuple(left)
 
     def _delete(self, thing: _Thing, deadline: float) -> flows.Flow[None]:
         if thing.in_doubt:
@@ -215,7 +241,7 @@ class Temporary:
                     "The answer to a create was lost: look whether a container named "
                     f"{one_line(thing.name)} is left.",
                     operation=thing.make_row.name,
-                    request=wire.encode(thing.make_row, thing.make_request, CALLER),
+                    request=wire.encode(thing.make_row, thing.make_request, self._caller),
                     base_url=self._context.server.base_url,
                 )
 
@@ -259,17 +285,26 @@ class Temporary:
         return flows.call(row, request, left, self._context)
 
 
+def key_line(request: CreateContainer, given: str | None, *, unique: str, secret: bytes) -> str | None:
+    """The public key to register for a container: the one given, or one for a request that names none."""
+    if given is not None or request.ssh_key_ids:
+        return given
+    # a create has to name a key, also when nobody means to log in; with this one nobody can, since its
+    # private half is forgotten here
+    return f"{ed25519.openssh(ed25519.public_key(secret))} {unique}"
+
+
 def _idempotency_key(secret: bytes, row: Endpoint[Any, Any]) -> str:
     # hashed, since of the same bytes the private half of a key may be made
     return hashlib.sha256(secret + row.name.encode()).hexdigest()
 
 
-def tell(errors: Sequence[Error], cause: BaseException | None) -> None:
-    """What prevented a deletion: raised, or left as a note with the exception that is on its way already."""
-    for error in errors:
-        told = cause or errors[0]
-        if error is not told:
-            told.add_note(f"Besides, not all of a temporary container was deleted: {error}")
-    if errors and cause is None:
-        errors[0].add_note("Not all of a temporary container was deleted.")
-        raise errors[0]
+def tell(left: Sequence[Left], cause: BaseException | None) -> None:
+    """What is left is raised, or told by notes of the exception that is on its way already."""
+    if not left:
+        return
+    told = cause or left[0].error
+    for one in left:
+        told.add_note(f"{one.what}." if one.error is told else f"{one.what}: {one.error}")
+    if cause is None:
+        raise told

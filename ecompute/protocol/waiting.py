@@ -120,16 +120,8 @@ class Wait:
             return found
         self._see(found.status, found.status_reason)
         if found.status == Status.FAILED:
-            raise self._failed(found.status_reason or reason)
+            raise failed(self.id, self._wanted, found.status_reason or reason)
         return None
-
-    def _failed(self, reason: str | None) -> ContainerFailed:
-        because = f": {one_line(reason).rstrip('.')}" if reason else ""
-        return ContainerFailed(
-            f"Container {one_line(self.id)} failed before it was {one_line(self._wanted)}{because}.",
-            container_id=self.id,
-            reason=reason,
-        )
 
     def _not_found(self) -> NotFound:
         problem = PROBLEMS[Code.NOT_FOUND]
@@ -149,6 +141,16 @@ class Wait:
             # a newer server may have it, so it could not be refused
             sentence += f"; {wanted!r} is no status that this version knows: {', '.join(Status)}"
         return f"{sentence}."
+
+
+def failed(container_id: str, wanted: str, reason: str | None) -> ContainerFailed:
+    """What is raised for a container that failed while another status was waited for."""
+    because = f": {one_line(reason).rstrip('.')}" if reason else ""
+    return ContainerFailed(
+        f"Container {one_line(container_id)} failed before it was {one_line(wanted)}{because}.",
+        container_id=container_id,
+        reason=reason,
+    )
 
 
 class Waiters(FeedState[bool]):

@@ -277,8 +277,6 @@ def key_ids(value: Any) -> Any:
     """The ids of one key or several, each by its id or by itself."""
     if isinstance(value, int | SSHKey) and not isinstance(value, bool):
         return (id_of(value, SSHKey),)
-    if isinstance(value, str):
-        raise InvalidArgument("A text is no SSH key's id: pass the key itself, or its number.")
     keys = listed(value)
     return tuple(id_of(key, SSHKey) for key in keys) if isinstance(keys, tuple) else keys
 

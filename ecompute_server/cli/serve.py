@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,9 +21,11 @@ from ecompute_server.http.serving import (
 )
 from ecompute_server.identity import passwords
 from ecompute_server.settings import Settings, told
-from ecompute_server.state import StateDirectory
+from ecompute_server.state import StateDirectory, StateError
 
-from .common import SettingsFile, State, existing_state, settings_of
+from .common import CommandError, SettingsFile, State, existing_state, settings_of
+
+_HOLDER = re.compile(r"\(process (\d+)\)")
 
 
 def _option(name: str, *, several: bool = False) -> Parameter:
@@ -154,7 +157,13 @@ def down(
 
 async def _down(settings: Settings) -> int:
     state = StateDirectory(settings.state)
-    state.lock()
+    try:
+        state.lock()
+    except StateError as error:
+        holder = _HOLDER.search(str(error))
+        if holder is None:
+            raise
+        raise CommandError(f"{error} End it first: Ctrl-C where it runs, or `kill {holder[1]}`.") from None
     try:
         return await assembly.end_machines(settings, state)
     finally:

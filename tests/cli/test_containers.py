@@ -125,6 +125,22 @@ def test_ctrl_c_while_it_boots_tells_what_was_begun(stranger: User, key_file: Pa
         assert client.containers.get(id_).status in ("pending", "initializing")
 
 
+def test_an_impatient_ctrl_c_is_answered_as_well(stranger: User, key_file: Path) -> None:
+    """However often it is pressed while the create is on its way: what was begun is told."""
+    with running_server() as server, server.client() as client, client.events() as feed:
+        environment = {"ECOMPUTE_URL": server.url, "ECOMPUTE_TOKEN": server.token}
+        user = User(stranger.home, {**stranger.environment, **environment})
+        server.faults.slow_boot(PATIENCE)
+        next(feed)
+        with user.begin("create", "web") as child:
+            id_ = next(feed).container_id
+            while child.poll() is None:
+                child.send_signal(signal.SIGINT)
+            output, error = child.communicate(timeout=PATIENCE)
+        assert output == ""
+        assert id_ in error or "--idempotency-key" in error
+
+
 @pytest.mark.parametrize("arguments", [["ls"], ["ls", "--json"], ["show", "web"]], ids=" ".join)
 def test_a_reader_who_leaves_is_no_accident(user: User, key_file: Path, arguments: list[str]) -> None:
     """As in `ecompute ls | head -1`: silence, and the code of a broken pipe."""

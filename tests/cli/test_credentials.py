@@ -17,9 +17,9 @@ def test_logging_in_is_asked_at_a_terminal_and_remembered(stranger: User, host: 
     """The password is not shown, the profile is the user's alone, and logging out ends the session."""
     bob = host.add_user("bob", PASSWORD)
     asked = stranger.at_a_terminal("login", host.url)
-    asked.expect_exact("User: ")
+    asked.expect_exact(f"User for {host.url}: ")
     asked.sendline("bob")
-    asked.expect_exact("Password: ")
+    asked.expect_exact(f"Password of bob for {host.url}: ")
     asked.sendline(PASSWORD)
     told = ended(asked)
     assert told.code == 0, told
@@ -87,6 +87,28 @@ def test_who_has_nothing_is_told_to_log_in(stranger: User, environment: dict[str
     assert "base_url" not in told.sentence
 
 
+def test_the_whole_line_that_logs_in_is_told(stranger: User, host: RunningServer) -> None:
+    """With the server that has no credential yet, wherever its address comes from."""
+    told = stranger.ecompute("ls", "--url", host.url)
+    assert told.code == 4
+    assert f"no credential for {host.url}: `ecompute login {host.url}` makes one" in told.sentence
+    assert f"`ecompute login {host.url}`" in stranger.ecompute("ls", ECOMPUTE_URL=host.url).sentence
+    host.add_user("dave", PASSWORD)
+    login = ("login", host.url, "--user", "dave", "--password-stdin", "--profile", "work")
+    assert stranger.ecompute(*login, stdin=f"{PASSWORD}\n").code == 0
+    assert stranger.ecompute("logout").code == 0
+    over = stranger.ecompute("--profile", "work", "ls")
+    assert f"`ecompute login {host.url} --profile work`" in over.sentence
+
+
+def test_who_gets_the_password_is_told_before_it_is_typed(stranger: User, host: RunningServer) -> None:
+    """Also when the server comes from the environment, and the user name from the command line."""
+    asked = stranger.at_a_terminal("login", "--user", "bob", ECOMPUTE_URL=host.url)
+    asked.expect_exact(f"Password of bob for {host.url}: ")
+    asked.sendintr()
+    assert ended(asked).code == 130
+
+
 def test_a_home_folder_that_is_unknown_is_told(user: User) -> None:
     """In one sentence, wherever a file may be named."""
     for arguments in (
@@ -102,7 +124,8 @@ def test_a_home_folder_that_is_unknown_is_told(user: User) -> None:
 
 
 def test_a_server_that_is_away_has_its_own_code(user: User) -> None:
-    """As has a word that is no command."""
+    """As has a word that is no command, and a pair of options that exclude each other."""
+    assert user.ecompute("ls", "--quiet", "--json").code == 2
     assert user.ecompute("ls", ECOMPUTE_URL="http://127.0.0.1:1").code == 5
     assert user.ecompute("lss").code == 2
     assert user.ecompute("ls", "--timeout", "soon").code == 2

@@ -73,6 +73,10 @@ def test_ssh_knows_the_names_once_the_file_is_included(user: User, key_file: Pat
     refused = user.ecompute("ssh", "off")
     assert refused.code == 255
     assert f"ecompute access {off} on" in refused.sentence
+    assert user.ecompute("stop", "web").code == 0
+    stopped = user.ecompute("ssh", "web")
+    assert stopped.code == 255
+    assert f"web ({id_}), since it is stopped: `ecompute start {id_}`" in stopped.sentence
 
 
 def test_ssh_is_called_with_the_key_pinned(user: User, key_file: Path, tmp_path: Path) -> None:
@@ -90,6 +94,10 @@ def test_ssh_is_called_with_the_key_pinned(user: User, key_file: Path, tmp_path:
     assert line == "echo 'a  b'"
     assert f"HostKeyAlias={id_}" in options
     assert "StrictHostKeyChecking=yes" in options
+    (known,) = (user.home / ".config" / "ecompute" / "ssh").glob("*.known_hosts")
+    assert known.name.endswith(f".{id_}.known_hosts")
+    assert user.ecompute("rm", "web").code == 0
+    assert not known.exists()
 
 
 def test_events_are_followed(user: User, host: RunningServer, key_file: Path) -> None:

@@ -78,6 +78,20 @@ def test_completion_is_a_script(stranger: User, shell: str) -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(("shell", "startup"), [("bash", ".bashrc"), ("zsh", ".zshrc"), ("fish", None)])
+def test_installing_tells_every_file(stranger: User, shell: str, startup: str | None) -> None:
+    """The script itself, and the one of the home folder that loads it, both where they are said to be."""
+    told = stranger.ecompute("completion", shell, "--install")
+    assert told.code == 0
+    script = stranger.ecompute("completion", shell).output
+    files = [file for file in stranger.home.rglob("*") if file.is_file()]
+    (place,) = [file for file in files if file.read_text() == script]
+    assert str(place) in told.error
+    others = {file.name: str(file) for file in files if file != place}
+    assert set(others) == ({startup} if startup else set())
+    assert all(other in told.error for other in others.values())
+
+
 def test_names_are_completed(user: User, key_file: Path) -> None:
     """By the server that the environment names; ids stand for names that cannot be typed as they are."""
     user.ecompute("create", "web", "--no-wait")
@@ -88,26 +102,6 @@ def test_names_are_completed(user: User, key_file: Path) -> None:
     assert "reboot" not in told.output
     nobody = user.ecompute("__complete", "show", "", ECOMPUTE_URL="http://127.0.0.1:1")
     assert (nobody.code, nobody.error) == (0, "")
-
-
-def test_the_tab_key_of_bash_completes_a_name(user: User, key_file: Path, tmp_path: Path) -> None:
-    """As the shell itself would ask."""
-    user.ecompute("create", "webserver", "--no-wait")
-    command = tmp_path / "ecompute"
-    command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
-    command.chmod(0o755)
-    script = tmp_path / "script"
-    script.write_text(user.ecompute("completion", "bash").output)
-    asked = f"source {script}; COMP_WORDS=({command} stop webs); COMP_CWORD=2; _ecompute; echo $COMPREPLY"
-    done = subprocess.run(
-        ["bash", "-c", asked],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        env=dict(user.environment),
-    )
-    assert done.stdout.strip() == "webserver"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -134,6 +134,16 @@ def test_files_and_folders_go_both_ways(user: User, tmp_path: Path) -> None:
     assert user.ecompute("cp", "web:/nothing", str(back)).code == 1
 
 
+def test_what_went_wrong_names_the_container_as_people_do(user: User, box: str) -> None:
+    """By its name and its id, whichever of them was typed, and with the same exit codes as ever."""
+    for typed in ("web", box):
+        missing = user.ecompute("cp", f"{typed}:/none", ".")
+        assert (missing.code, missing.sentence) == (1, f"There is no /none in web ({box}).")
+    late = user.ecompute("run", "-n", "--timeout", "2", box, "sleep 60")
+    assert late.code == 255
+    assert f"web ({box})" in late.sentence
+
+
 def test_a_command_needs_no_extra_to_say_what_it_needs(user: User, tmp_path: Path) -> None:
     """Without cyclopts it names the extra, with a code of its own."""
     hidden = tmp_path / "cyclopts.py"

@@ -35,6 +35,22 @@ def test_each_word_gets_to_whom_it_is_meant_for(given: str, meant: str) -> None:
     assert arranged(shlex.split(given)) == shlex.split(meant)
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("ssh|", "ssh|"),
+        ("--profile|", "--profile|"),
+        ("--profile|work|ssh|we", "ssh|--profile|work|we"),
+        ("--profile|=|wo", "--profile=wo"),
+        ("--profile|=|work|keys|rm|", "keys|rm|--profile=work|"),
+        ("ls|--token", "ls|--token"),
+    ],
+)
+def test_the_tab_key_finds_the_command_behind_the_options(given: str, meant: str) -> None:
+    """The word that is being typed stays the last one, and bash's three words of an option are one."""
+    assert arranged(["__complete", *given.split("|")]) == ["__complete", *meant.split("|")]
+
+
 @pytest.mark.parametrize("given", ["ls --token x", "--token x ls", "ls --token=x", "run --token x web ls"])
 def test_a_token_on_the_command_line_is_refused(given: str) -> None:
     """With the reason, the ways that are better, and without the token."""

@@ -17,7 +17,7 @@ from ecompute_server.gateway.ports import can_bind_low_ports
 from ecompute_server.testing import RunningServer
 from tests.scenarios.conftest import real_server
 
-from .children import EXAMPLES, ROOT, run
+from .children import EXAMPLES, ROOT, environment, run
 from .execute import notebooks
 
 SCRIPTS = {"batch_job.py", "web_app.py"}
@@ -55,6 +55,20 @@ def test_every_example_is_run() -> None:
     """One that is added needs its test."""
     files = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
     assert files == {path.name for path in notebooks()} | SCRIPTS | ELSEWHERE
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_a_notebook_can_be_run_again_after_a_failure(
+    path: Path, server: RunningServer, tmp_path: Path
+) -> None:
+    """The key that a run has left behind does not stop the next one, and no notebook has another's."""
+    with server.client() as client:
+        for other in notebooks():
+            (line,) = re.findall(r'PUBLIC_KEY = \\"(ssh-ed25519 [\w+/=]+ you@home)', other.read_text())
+            client.ssh_keys.add(f"left by {other.stem}", line)
+        run(server, tmp_path, "-m", "tests.examples.execute", str(path), str(tmp_path / path.name))
+        left = {key.name for key in client.ssh_keys.list()}
+        assert left == {f"left by {other.stem}" for other in notebooks() if other != path}
 
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
@@ -98,6 +112,22 @@ def test_a_batch_job_on_real_machines(machines: RunningServer, tmp_path: Path) -
     assert re.search(r"^[0-9a-f]{64}  web_app\.py, \d+ lines$", told, re.MULTILINE)
     assert told.endswith("\nthe same on both\n")
     assert nothing_is_left(machines)
+
+
+def test_a_web_app_without_its_arguments_tells_them(server: RunningServer, tmp_path: Path) -> None:
+    """Instead of a traceback, and before anything is made."""
+    for arguments in ((), ("root.pem", "https")):
+        told = subprocess.run(
+            [sys.executable, str(EXAMPLES / "web_app.py"), *arguments],
+            env=environment(server, tmp_path),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (told.returncode, told.stdout) == (2, "")
+        assert "python examples/web_app.py root.pem [PORT]" in told.stderr
+        assert "Traceback" not in told.stderr
 
 
 def test_a_web_app_on_a_real_machine(machines: RunningServer, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 import ecompute
-from ecompute.contract import resources
+from ecompute.contract import codec, resources
 
 from .fake_server import FakeServer, Request
 
@@ -149,6 +149,19 @@ async def test_a_key_from_a_file(serve: Serve, connect: Connect, tmp_path: Path)
             with pytest.raises(ecompute.InvalidArgument):
                 await client.ssh_keys.add("k", bad)
     assert [r.json()["public_key"] for r in server.seen] == ["ssh-ed25519 AAAA me"]
+
+
+async def test_their_json_is_the_apis(serve: Serve, connect: Connect) -> None:
+    """As that of a container that cannot act: alone, in a list, within an answer."""
+    async with connect(serve(handle)) as client:
+        (box,) = await client.containers.list()
+    plain = codec.structure(BOX, resources.Container)
+    assert isinstance(box, ecompute.Container | ecompute.AsyncContainer)
+    assert codec.unstructure(box) == codec.unstructure(plain)
+    assert codec.unstructure(box).items() >= BOX.items()
+    assert codec.unstructure([box]) == [codec.unstructure(plain)]
+    listed = resources.ContainerList((box,))
+    assert codec.unstructure(listed) == {"containers": [codec.unstructure(plain)]}
 
 
 @pytest.mark.parametrize("bound", [ecompute.Container, ecompute.AsyncContainer])

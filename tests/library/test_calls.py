@@ -350,7 +350,8 @@ async def test_no_connection_is_left(serve: Serve, connect: Connect) -> None:
 
 def test_every_argument_is_named_in_the_signature() -> None:
     """The client takes no **kwargs: a mistyped name is an error of the call."""
-    for module in ("client", "async_client", "operations", "async_operations"):
+    twins = ("client", "engine", "logging_in", "operations")
+    for module in (*twins, *(f"async_{name}" for name in twins)):
         from pathlib import Path
 
         tree = ast.parse(Path(ecompute.__file__).with_name(f"{module}.py").read_text())

@@ -300,3 +300,17 @@ def test_only_notebooks_load_it() -> None:
     loaded = set(re.findall(r"ecompute\.\w+", done.stdout))
     assert "ecompute.shown" in loaded
     assert loaded.isdisjoint({"ecompute.display", "ecompute.cells", "ecompute.live"})
+
+
+@pytest.mark.parametrize("seconds", [10**15, -(10**15), 10**30])
+def test_a_time_beyond_the_calendar(seconds: int) -> None:
+    """Is told as what it is, in a list and alone."""
+    token = evolve(TOKEN, expires_at=seconds, last_used_at=seconds)
+    for page in (display.html(token), display.html([token])):
+        assert page.count(f"{seconds} seconds after 1970") == 2
+
+
+def test_a_moment_before_the_calendar() -> None:
+    """Times with an offset may lie outside of it in UTC."""
+    first = datetime.fromisoformat("0001-01-01T00:00:00+14:00")
+    assert "0001-01-01T00:00:00+14:00" in display.html(evolve(BOX, created_at=first))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +18,7 @@ import pexpect
 import pytest
 
 import ecompute
+from ecompute.keyboard import Keyboard, wait_for
 from ecompute_server.testing import RunningServer, running_server
 
 from .fake_server import LIMIT
@@ -222,6 +225,50 @@ def test_one_goes_away(run: Callable[..., Screen], public_key: str, who: str) ->
             else:
                 life.close()
             assert "error ConnectError" in screen.end()
+
+
+@pytest.fixture
+def handled() -> Iterator[list[int]]:
+    """The signals SIGUSR1 that were handled."""
+    numbers: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: numbers.append(number))
+    yield numbers
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.fixture
+def keyboard() -> Iterator[Keyboard]:
+    """One that is no terminal, and that nobody types on."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "w") as stdout, Keyboard(stdin, stdout) as entered:
+        yield entered
+
+
+def test_a_signal_that_another_thread_gets(handled: list[int], keyboard: Keyboard) -> None:
+    """Wakes the one who waits, as does one that comes just before: it is the system that rings."""
+
+    def get_it() -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    thread = threading.Thread(target=get_it)
+    thread.start()
+    assert wait_for([keyboard.alarm], LIMIT) == {keyboard.alarm}
+    thread.join()
+    assert handled == [signal.SIGUSR1]
+
+
+def test_an_event_loop_keeps_its_own_bell() -> None:
+    """Where somebody else is woken by signals already, that stays so; afterwards all is as before."""
+    with socket.socket() as theirs:
+        theirs.setblocking(False)
+        for before in (-1, theirs.fileno()):
+            signal.set_wakeup_fd(before)
+            reading, writing = os.pipe()
+            with os.fdopen(reading) as stdin, os.fdopen(writing, "w") as stdout, Keyboard(stdin, stdout):
+                during = signal.set_wakeup_fd(-1)
+                signal.set_wakeup_fd(during)
+            assert (during == before) is (before != -1)
+            assert signal.set_wakeup_fd(-1) == before
 
 
 def test_the_output_is_closed(run: Callable[..., Screen]) -> None:

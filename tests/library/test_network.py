@@ -276,3 +276,27 @@ async def test_a_custom_transport_is_closed_once(connect: Connect) -> None:
     for _ in range(2):
         await client.aclose()
     assert way.closed == 1
+
+
+class Stuck(Closing):
+    """Cannot be closed."""
+
+    def close(self) -> None:
+        super().close()
+        raise ZeroDivisionError
+
+    async def aclose(self) -> None:
+        self.close()
+
+
+async def test_a_custom_transport_that_cannot_be_closed(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is told in the log, and the client is closed all the same."""
+    way = Stuck()
+    async with connect("https://x", transport=way) as client:
+        await client.containers.list()
+    assert way.closed == 1
+    assert "it raised ZeroDivisionError" in caplog.text
+    with pytest.raises(ecompute.Closed):
+        await client.containers.list()

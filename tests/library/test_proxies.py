@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -161,11 +160,3 @@ def test_proxies_that_are_none(make: Any, proxy: str, monkeypatch: pytest.Monkey
         make("t", "https://x")
     assert "s3cret" not in shown(caught.value)
     make("t", "https://x", transport=httpx.MockTransport(lambda request: httpx.Response(200)))
-
-
-@pytest.mark.skipif(find_spec("socksio") is not None, reason="the package is there")
-@pytest.mark.parametrize("make", [ecompute.Client, ecompute.AsyncClient])
-def test_a_kind_of_proxy_that_needs_a_package(make: Any) -> None:
-    """Which one is told at once."""
-    with pytest.raises(ecompute.InvalidArgument, match="needs the package socksio"):
-        make("t", "https://x", proxy="socks5://localhost:1080")

@@ -31,6 +31,8 @@ class Api:
         self.loses = loses
         self.refusal: tuple[int, str] | None = None
         self.under_way = 0
+        self.users: dict[str, str] = {}
+        """By their tokens, where the server tells whose they are."""
         self._more = SUPPORTED if honours_keys else {}
         self._lock = threading.Lock()
 
@@ -38,6 +40,11 @@ class Api:
         with self._lock:
             if request.method == "GET":
                 self.probes += 1
+                user = self.users.get(request.headers["authorization"].removeprefix("Bearer "))
+                if user is not None:
+                    told = {"username": user, "display_name": user, "user_id": user, "is_admin": False}
+                    request.answer(told, **self._more)
+                    return
                 request.refuse(403, "forbidden", **self._more)
                 return
             key = request.headers["idempotency-key"]
@@ -169,6 +176,57 @@ async def test_a_refusal_says_that_nothing_was_made(serve: Serve, connect: Conne
             await client.resolve(unknown)
         assert isinstance(caught.value.__cause__, ecompute.Unauthenticated)
         assert caught.value.sent_at == unknown.sent_at
+
+
+async def test_another_user_cannot_settle_it(serve: Serve, connect: Connect) -> None:
+    """To whom the key would be a new one: refused, as far as the server tells who is who."""
+    api = Api()
+    api.users = {"t0ken": "u1", "other": "u2", "rotated": "u1"}
+    server = serve(api)
+    async with connect(server) as client:
+        unknown = ecompute.OutcomeUnknown.from_json((await lost(client, api)).to_json())
+    assert unknown.user_id == "u1"
+    sent = len(api.posts)
+    async with connect(server, token="other") as client:
+        with pytest.raises(ecompute.InvalidArgument, match="another user"):
+            await client.resolve(unknown)
+    assert len(api.posts) == sent
+    for token in ("rotated", "nobody's"):
+        async with connect(server, token=token) as client:
+            assert (await client.resolve(unknown)).id == "box0"
+
+
+async def test_who_it_was_may_be_unknown(serve: Serve, connect: Connect) -> None:
+    """Where the server did not tell, and in what an earlier version has written."""
+    api = Api()
+    async with connect(serve(api)) as client:
+        unknown = await lost(client, api)
+        assert unknown.user_id is None
+        told = json.loads(unknown.to_json())
+        del told["user_id"]
+        assert (await client.resolve(ecompute.OutcomeUnknown.from_json(json.dumps(told)))).id == "box0"
+
+
+async def test_whose_token_it_is_must_be_told_or_refused(serve: Serve, connect: Connect) -> None:
+    """A server in trouble is no reason to leave it unchecked: the outcome stays unknown."""
+    api = Api()
+    api.users = {"t0ken": "u1"}
+    troubled = False
+
+    def handle(request: Request) -> None:
+        if troubled and request.method == "GET":
+            request.refuse(500, "internal")
+        else:
+            api(request)
+
+    async with connect(serve(handle)) as client:
+        unknown = await lost(client, api)
+        troubled, sent = True, len(api.posts)
+        with pytest.raises(ecompute.OutcomeUnknown) as caught:
+            await client.resolve(unknown)
+        assert isinstance(caught.value.__cause__, ecompute.InternalError)
+    assert len(api.posts) == sent
+    assert (caught.value.user_id, caught.value.sent_at) == ("u1", unknown.sent_at)
 
 
 async def test_what_cannot_be_settled(serve: Serve, connect: Connect) -> None:

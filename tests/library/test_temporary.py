@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -28,6 +29,7 @@ class Api:
 
     `twists` maps an operation (`POST /compute/containers`) to what happens instead of its answer, once.
     `late` maps one to how many requests overtake the next of it, whose sender sees its connection break.
+    `come_again` is after how many seconds a request that is still on its way may be repeated.
     """
 
     def __init__(self, boots_to: str = "running", *, honours_keys: bool = False) -> None:
@@ -36,6 +38,7 @@ class Api:
         self.log: list[str] = []
         self.twists: dict[str, Callable[[Request], None]] = {}
         self.late: dict[str, int] = {}
+        self.come_again = 0
         self.creates: dict[tuple[str, str], list[bytes]] = {}
         self._kept: dict[tuple[str, str], Any] = {}
         self._on_their_way: list[tuple[int, Request]] = []
@@ -60,7 +63,7 @@ class Api:
             answer = None if busy else self._once(operation, request)
             self._let_time_pass()
         if busy:
-            request.refuse(409, "conflict", Retry_After="0", **self._more)
+            request.refuse(409, "conflict", Retry_After=str(self.come_again), **self._more)
         elif twist := self.twists.pop(operation, None):
             twist(request)
         elif answer is None:
@@ -271,6 +274,7 @@ async def test_a_create_that_never_came(serve: Serve, connect: Connect, given: d
     """Its repetition makes what is deleted then, also under a name that others may have."""
     api = Api(honours_keys=True)
     api.late[f"POST {BOXES}"] = 1000
+    api.come_again = 1000  # longer than a call may take, so that it asks no more
     api.boxes["other"] = {"id": "other", "name": "box", "status": "running"}
 
     def forget(request: Request) -> None:
@@ -448,7 +452,9 @@ def test_an_interrupt_deletes_both(serve: Serve, operation: str) -> None:
 
     def disturb(request: Request) -> None:
         interrupt()
-        request.wire.receive()  # until the client has gone
+        if request.method == "POST":
+            request.wire.receive()  # until the client has gone
+        request.wire.drop()
 
     api.twists[operation] = disturb
     client = ecompute.Client("t", serve(api).url, verify=False)
@@ -456,6 +462,83 @@ def test_an_interrupt_deletes_both(serve: Serve, operation: str) -> None:
         pass
     assert api.empty
     assert not hasattr(caught.value, "__notes__")
+
+
+def disturbed(api: Api, *operations: str) -> Callable[[Request], None]:
+    """Ctrl-C comes during the first of each of these, and during every deletion."""
+    left = list(operations)
+
+    def handle(request: Request) -> None:
+        operation = f"{request.method} {request.target}"
+        if operation in left:
+            left.remove(operation)
+            if request.method == "POST":
+                api.twists[operation] = overtake
+            else:
+                interrupt()
+        elif request.method == "DELETE":
+            interrupt()
+        api(request)
+
+    def overtake(request: Request) -> None:
+        interrupt()
+        request.wire.receive()  # until the client has gone
+        request.wire.drop()
+
+    return handle
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("operations", [(), (f"POST {KEYS}",), (f"POST {BOXES}",)], ids=str)
+def test_impatience_changes_nothing(serve: Serve, operations: tuple[str, ...]) -> None:
+    """However often Ctrl-C is pressed while the two are deleted, they are."""
+    api = Api()
+    client = ecompute.Client("t", serve(disturbed(api, *operations)).url, verify=False)
+    with client, pytest.raises(KeyboardInterrupt), client.temporary():
+        pass
+    assert api.empty
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("operations", [(f"POST {BOXES}",), ("GET /compute/ws",)], ids=str)
+def test_impatience_with_a_create(serve: Serve, operations: tuple[str, ...]) -> None:
+    """One that deletes what does not come to run does so also then, be its create on its way or done."""
+    api = Api(boots_to="pending", honours_keys=True)
+    client = ecompute.Client("t", serve(disturbed(api, *operations)).url, verify=False)
+    with client, pytest.raises(KeyboardInterrupt):
+        client.containers.create("web", 7, wait=True, delete_on_failure=True)
+    assert api.empty
+    assert api.log.count(f"DELETE {BOXES}") == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("honours_keys", [True, False])
+def test_what_is_left_after_an_interrupt_is_told(serve: Serve, honours_keys: bool) -> None:
+    """By its id where that is known, else by its name."""
+    api = Api(honours_keys=honours_keys)
+    api.twists[f"DELETE {BOXES}"] = fail
+    client = ecompute.Client("t", serve(disturbed(api, f"POST {BOXES}")).url, verify=False)
+    with client, pytest.raises(KeyboardInterrupt) as caught:
+        client.containers.create("web", 7, wait=True, delete_on_failure=True)
+    (note,) = caught.value.__notes__
+    assert note.startswith(
+        "Container box0 is left: " if honours_keys else "Container named web may be left: "
+    )
+
+
+async def test_what_nobody_has_deleted_is_logged(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last resort: a block that ended where nothing could be done any more."""
+    async with connect(serve(Api())) as client:
+        entered = client.temporary()
+        await entered.__aenter__()
+        assert caplog.messages == []
+        del entered
+        gc.collect()
+    assert [text.partition(":")[0] for text in caplog.messages] == ["Container box0 is left", "Key 7 is left"]
 
 
 @pytest.fixture

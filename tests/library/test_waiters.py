@@ -249,3 +249,29 @@ async def test_a_wait_that_is_cancelled(serve: Serve, kind: str) -> None:
             await in_thread(api.until, lambda: bool(api.feeds))
             tasks.cancel_scope.cancel()
         await in_thread(api.until, lambda: not api.feeds)
+
+
+@pytest.mark.parametrize("tidy", [False, True])
+async def test_a_short_time_is_for_creating_and_waiting(serve: Serve, connect: Connect, tidy: bool) -> None:
+    """It is not stretched, and the sentence tells it as it was given."""
+    server = serve(Api(boots="pending"))
+    async with connect(server) as client:
+        with pytest.raises(ecompute.DeadlineExceeded, match=r"not yet running after 0\.3 seconds"):
+            await client.containers.create("x", 1, wait=True, timeout=0.3, delete_on_failure=tidy)
+
+
+async def test_who_may_not_wait_learns_what_was_made(serve: Serve, connect: Connect) -> None:
+    """The error is about the waiting; a note says that the container is there."""
+    api = Api()
+    api.refuses_feed = (403, "forbidden")
+
+    def narrow(request: Request) -> None:
+        if request.method == "GET":
+            request.refuse(403, "forbidden")
+        else:
+            api(request)
+
+    async with connect(serve(narrow)) as client:
+        with pytest.raises(ecompute.Forbidden) as caught:
+            await client.containers.create("x", 1, wait=True)
+    assert caught.value.__notes__ == ["Container new was made and is left: only waiting for it has failed."]

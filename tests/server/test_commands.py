@@ -143,7 +143,8 @@ def test_a_state_in_use_is_one_sentence(tmp_path: Path) -> None:
         done = run("serve", *SIMULATED, "--state", str(tmp_path), "--port", "0")
         assert "Another server" in sentence(done)
         environment = {"ECOMPUTE_SERVER_HYPERVISOR": "simulated"}
-        assert "Another server" in sentence(run("down", "--state", str(tmp_path), **environment))
+        refused = sentence(run("down", "--state", str(tmp_path), **environment))
+        assert re.search(r"Another server \(process (\d+)\) .*End it first: .*`kill \1`", refused)
 
 
 def test_a_state_that_others_may_read_is_tightened(tmp_path: Path) -> None:

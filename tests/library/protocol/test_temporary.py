@@ -65,7 +65,7 @@ class World:
         self.sent.clear()
 
     def undo(self) -> tuple[errors.Error, ...]:
-        return flows.drive(self.state.undo(), self.perform)
+        return tuple(left.error for left in flows.drive(self.state.undo(), self.perform))
 
 
 def losing_first(answers: Answers) -> Answers:
@@ -119,9 +119,11 @@ def test_what_leaves_it_open_is_borne_for_a_time(
     assert isinstance(error, kind)
     assert world.sent.count("POST") > 2
     assert temporary.SETTLE_WITHIN / 2 <= world.now - began <= temporary.SETTLE_WITHIN
+    assert world.state.left() == ["Container named t-1 may be left"]
     trouble = False
     assert world.undo() == ()
     assert world.sent[-2:] == ["POST", "DELETE"]
+    assert world.state.left() == []
 
 
 @pytest.mark.parametrize(
