@@ -116,7 +116,9 @@ class AsyncSubscription(Generic[T]):
             raise Closed("The feed is not entered.")
         if self._connection is not None:
             await self._connection.aclose()
-        stream, _ = await self._transport.connect(step.request, step.subprotocols, step.timeout)
+        stream, _ = await self._transport.connect(
+            step.request, step.subprotocols, step.timeout, step.repeated
+        )
         self._feed.opened()
         self._connection = AsyncConnection(stream, self._feed, self._changed, self._tasks)
         if self._closed:

@@ -57,7 +57,9 @@ class AsyncTerminal:
     async def _perform(self, step: flows.Step) -> Any:
         match step:
             case flows.Connect() if self._tasks is not None:
-                stream, chosen = await self._transport.connect(step.request, step.subprotocols, step.timeout)
+                stream, chosen = await self._transport.connect(
+                    step.request, step.subprotocols, step.timeout, step.repeated
+                )
                 self._state = TerminalState(chosen)
                 self._connection = AsyncConnection(stream, self._state, self._changed, self._tasks)
             case _:

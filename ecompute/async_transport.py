@@ -117,8 +117,11 @@ class AsyncTransport(Carrier):
 
         return cls(settings, AsyncShared(partial(AsyncCustomPool, transport)))
 
-    async def exchange(self, request: HTTPRequest, timeout: float, track: bool) -> HTTPAnswer:
-        """Send one request and read its answer, whatever that says.
+    async def exchange(
+        self, request: HTTPRequest, timeout: float, track: bool, repeated: flows.Repeated | None = None
+    ) -> HTTPAnswer:
+        """Send one request and read its answer, whatever that says. `repeated` is told when it goes out again
+        with a fresh token.
 
         Raises:
             ConnectError: there was no answer, or only a part of one.
@@ -131,6 +134,8 @@ class AsyncTransport(Carrier):
         token = await self._token(timeout)
         answer = await self._exchange(request, token, deadline, track)
         if answer.status == REFUSED and (again := await self._renewed(request, token, deadline)) is not None:
+            if repeated is not None:
+                repeated(answer)
             answer = await self._exchange(request, again, deadline, track)
         return answer
 
@@ -211,9 +216,14 @@ class AsyncTransport(Carrier):
                 await self._shared.pool.aclose()
 
     async def connect(
-        self, request: HTTPRequest, subprotocols: tuple[str, ...], timeout: float
+        self,
+        request: HTTPRequest,
+        subprotocols: tuple[str, ...],
+        timeout: float,
+        repeated: flows.Repeated | None = None,
     ) -> tuple[AsyncStream, str | None]:
-        """Open a WebSocket: its stream, and the subprotocol that the server chose.
+        """Open a WebSocket: its stream, and the subprotocol that the server chose. `repeated` is as for
+        `exchange`.
 
         Raises:
             APIError: the server refuses.
@@ -226,7 +236,10 @@ class AsyncTransport(Carrier):
         opened = await self._connect(request, token, subprotocols, deadline)
         if isinstance(opened, HTTPAnswer) and opened.status == REFUSED:
             again = await self._renewed(request, token, deadline)
-            opened = opened if again is None else await self._connect(request, again, subprotocols, deadline)
+            if again is not None:
+                if repeated is not None:
+                    repeated(opened)
+                opened = await self._connect(request, again, subprotocols, deadline)
         if isinstance(opened, HTTPAnswer):
             raise wire.refusal(request, opened)
         return opened
@@ -260,7 +273,7 @@ class AsyncTransport(Carrier):
         """Do what a flow asks for, as far as it needs no open channel."""
         match step:
             case flows.Send():
-                return await self.exchange(step.request, step.timeout, step.track)
+                return await self.exchange(step.request, step.timeout, step.track, step.repeated)
             case flows.Pause():
                 return await anyio.sleep(step.seconds)
             case _:

@@ -65,7 +65,9 @@ class Command:
     def _perform(self, step: flows.Step) -> Any:
         match step:
             case flows.Connect():
-                stream, chosen = self._transport.connect(step.request, step.subprotocols, step.timeout)
+                stream, chosen = self._transport.connect(
+                    step.request, step.subprotocols, step.timeout, step.repeated
+                )
                 self._connection = Connection(stream, self._state, self._changed)
                 self._state.opened(chosen)
             case _:

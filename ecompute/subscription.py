@@ -105,7 +105,7 @@ class Subscription(Generic[T]):
     def _connect(self, step: flows.Connect) -> None:
         if self._connection is not None:
             self._connection.close()
-        stream, _ = self._transport.connect(step.request, step.subprotocols, step.timeout)
+        stream, _ = self._transport.connect(step.request, step.subprotocols, step.timeout, step.repeated)
         with self._changed:
             self._feed.opened()
         self._connection = Connection(stream, self._feed, self._changed)

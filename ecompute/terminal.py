@@ -50,7 +50,9 @@ class Terminal:
     def _perform(self, step: flows.Step) -> Any:
         match step:
             case flows.Connect():
-                stream, chosen = self._transport.connect(step.request, step.subprotocols, step.timeout)
+                stream, chosen = self._transport.connect(
+                    step.request, step.subprotocols, step.timeout, step.repeated
+                )
                 self._state = TerminalState(chosen)
                 self._connection = Connection(stream, self._state, self._changed)
             case _:

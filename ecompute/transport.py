@@ -104,8 +104,11 @@ class Transport(Carrier):
 
         return cls(settings, Shared(partial(CustomPool, transport)))
 
-    def exchange(self, request: HTTPRequest, timeout: float, track: bool) -> HTTPAnswer:
-        """Send one request and read its answer, whatever that says.
+    def exchange(
+        self, request: HTTPRequest, timeout: float, track: bool, repeated: flows.Repeated | None = None
+    ) -> HTTPAnswer:
+        """Send one request and read its answer, whatever that says. `repeated` is told when it goes out again
+        with a fresh token.
 
         Raises:
             ConnectError: there was no answer, or only a part of one.
@@ -118,6 +121,8 @@ class Transport(Carrier):
         token = self._token(timeout)
         answer = self._exchange(request, token, deadline, track)
         if answer.status == REFUSED and (again := self._renewed(request, token, deadline)) is not None:
+            if repeated is not None:
+                repeated(answer)
             answer = self._exchange(request, again, deadline, track)
         return answer
 
@@ -196,9 +201,14 @@ class Transport(Carrier):
                 self._shared.pool.close()
 
     def connect(
-        self, request: HTTPRequest, subprotocols: tuple[str, ...], timeout: float
+        self,
+        request: HTTPRequest,
+        subprotocols: tuple[str, ...],
+        timeout: float,
+        repeated: flows.Repeated | None = None,
     ) -> tuple[Stream, str | None]:
-        """Open a WebSocket: its stream, and the subprotocol that the server chose.
+        """Open a WebSocket: its stream, and the subprotocol that the server chose. `repeated` is as for
+        `exchange`.
 
         Raises:
             APIError: the server refuses.
@@ -211,7 +221,10 @@ class Transport(Carrier):
         opened = self._connect(request, token, subprotocols, deadline)
         if isinstance(opened, HTTPAnswer) and opened.status == REFUSED:
             again = self._renewed(request, token, deadline)
-            opened = opened if again is None else self._connect(request, again, subprotocols, deadline)
+            if again is not None:
+                if repeated is not None:
+                    repeated(opened)
+                opened = self._connect(request, again, subprotocols, deadline)
         if isinstance(opened, HTTPAnswer):
             raise wire.refusal(request, opened)
         return opened
@@ -242,7 +255,7 @@ class Transport(Carrier):
         """Do what a flow asks for, as far as it needs no open channel."""
         match step:
             case flows.Send():
-                return self.exchange(step.request, step.timeout, step.track)
+                return self.exchange(step.request, step.timeout, step.track, step.repeated)
             case flows.Pause():
                 return time.sleep(step.seconds)
             case _:

@@ -46,6 +46,10 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 
+Repeated = Callable[[wire.HTTPAnswer], None]
+"""Told of a refused token, just before a request goes out again with a fresh one."""
+
+
 @frozen
 class Send:
     """Send a request within `timeout` seconds; its result is the `HTTPAnswer`.
@@ -56,6 +60,7 @@ class Send:
     request: wire.HTTPRequest
     timeout: float
     track: bool = False
+    repeated: Repeated | None = None
 
 
 @frozen
@@ -72,6 +77,7 @@ class Connect:
     request: wire.HTTPRequest
     subprotocols: tuple[str, ...]
     timeout: float
+    repeated: Repeated | None = None
 
 
 @frozen
@@ -146,6 +152,12 @@ class _Tries:
         self._retries = context.retries or policy.CALLS
         self._timeout = timeout
         self._deadline = context.now() + timeout
+        self._fresh = 0
+
+    def repeated(self) -> None:
+        """It goes out once more with a fresh token, which is no try that another was lost by."""
+        self.count += 1
+        self._fresh += 1
 
     @property
     def left(self) -> float:
@@ -158,12 +170,12 @@ class _Tries:
             DeadlineExceeded: the time is over, and the server was silent.
         """
         wish = getattr(error, "retry_after", None)
-        pause = self._retries.pause(self.count, self._context.random(), wish)
+        pause = self._retries.pause(self.count - self._fresh, self._context.random(), wish)
         if pause >= self.left:
             if isinstance(error, ConnectError) and error.timed_out:
                 raise self._late() from error
             return False
-        if self.count >= self._retries.attempts and not settling:
+        if self.count - self._fresh >= self._retries.attempts and not settling:
             return False
         self._context.observer.retrying(self.message, self.count, error, pause)
         self.count += 1
@@ -209,9 +221,17 @@ def _attempt(
     endpoint: Endpoint[Any, Response], message: wire.HTTPRequest, context: Context, tries: _Tries, track: bool
 ) -> Flow[Response]:
     answer: wire.HTTPAnswer | None = None
+    began = 0.0
+
+    def repeated(refused: wire.HTTPAnswer) -> None:
+        nonlocal began
+        context.observer.answered(tries.message, tries.count, refused, context.now() - began)
+        tries.repeated()
+        began = context.sent(tries.message, tries.count)
+
     try:
         began = context.sent(tries.message, tries.count)
-        came: wire.HTTPAnswer = yield Send(message, tries.left, track)
+        came: wire.HTTPAnswer = yield Send(message, tries.left, track, repeated)
         answer = came
         context.observer.answered(tries.message, tries.count, came, context.now() - began)
         context.server.hear(came)
@@ -399,9 +419,17 @@ def _open(
     context: Context,
     attempt: int,
 ) -> Flow[None]:
+    began = 0.0
+
+    def repeated(refused: wire.HTTPAnswer) -> None:
+        nonlocal began, attempt
+        context.observer.answered(request, attempt, refused, context.now() - began)
+        attempt += 1
+        began = context.sent(request, attempt, channel=True)
+
     try:
         began = context.sent(request, attempt, channel=True)
-        yield Connect(request, subprotocols, timeout)
+        yield Connect(request, subprotocols, timeout, repeated)
         context.observer.answered(request, attempt, _SWITCHED, context.now() - began)
     except Error as error:
         about(error, request)

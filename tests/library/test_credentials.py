@@ -310,10 +310,23 @@ async def test_a_refused_token_is_renewed_once(serve: Serve, connect: Connect) -
             lambda r: r.answer(EMPTY),
         )
     )
-    async with connect(server, token=lambda: next(tokens)) as client:
+    seen: list[tuple[str, int, int]] = []
+
+    def told(response: ecompute.Response) -> None:
+        seen.append((response.request.operation, response.attempt, response.status))
+
+    hooks = ecompute.Hooks(response=told)
+    async with connect(server, token=lambda: next(tokens), hooks=hooks) as client:
         await client.containers.list()
         assert (await client.containers.create("box", [1])).id == "abc12345"
         await client.containers.list()
+        assert client.stats.requests == 4
+    assert seen == [
+        ("containers.list", 1, 200),
+        ("containers.create", 1, 401),
+        ("containers.create", 2, 200),
+        ("containers.list", 1, 200),
+    ]
     assert [authorized(request) for request in server.seen] == ["old", "old", "new", "new"]
     assert server.seen[1].body == server.seen[2].body
     assert server.seen[1].headers.get("idempotency-key") == server.seen[2].headers.get("idempotency-key")

@@ -14,10 +14,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pexpect
 import pytest
 
 import ecompute
+from ecompute.async_connection import Background
 from ecompute.keyboard import Keyboard, wait_for
 from ecompute_server.testing import RunningServer, running_server
 
@@ -207,6 +209,21 @@ def test_an_interruption_from_elsewhere(run: Callable[..., Screen]) -> None:
     screen.begin()
     screen.child.kill(signal.SIGINT)
     assert "error KeyboardInterrupt" in screen.end()
+
+
+def test_an_interruption_of_a_task_in_the_background() -> None:
+    """Is no group of exceptions: trio raises it in whichever task is running."""
+
+    async def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        async with Background() as tasks:
+            tasks.start_soon(interrupt)
+            await anyio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(main, backend="trio")
 
 
 @pytest.mark.parametrize("who", ["container", "server"])
