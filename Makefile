@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench audit format reference notebooks
+.PHONY: help setup demo test check bench faults audit format reference notebooks
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ bench: setup ## how fast, as ratios in the same run: the client, the server, con
 	$(PYTHON) tests/bench/first_light.py
 	$(PYTHON) tests/bench/ingress.py
 	$(PYTHON) tests/bench/gateway.py
+
+faults: setup ## how many of the faults seeded into the server the contract kit finds, and how fast
+	$(PYTHON) -m tests.faults.run
 
 audit: setup ## testssl.sh on the gateway, ssh-audit on guests
 	$(PYTHON) tests/bench/audit.py

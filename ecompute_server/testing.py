@@ -17,11 +17,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ecompute.contract.scopes import Grants
 
@@ -32,19 +31,19 @@ from .guest.simulated import SimulatedGuests
 from .handlers.call import Services
 from .http.serving import Server, listen
 from .hypervisor.simulated import SimulatedHypervisor
-from .identity.accounts import account, new_user
-from .identity.credentials import Credentials
 from .identity.keyring import Keyring
 from .people import people_of
-from .settings import MAX_LIMIT, Settings, as_options, gather
+from .population import LoopThread, OtherUser, Population
+from .settings import Settings, as_options, gather
 from .state import StateDirectory
 from .store.database import SqliteFile, empty_database
-from .store.interface import Duplicate, User, UserStore
 
 if TYPE_CHECKING:
     from ecompute import AsyncClient, Client
 
-T = TypeVar("T")
+    from .in_process import in_process_client, in_process_server
+
+__all__ = ["OtherUser", "RunningServer", "in_process_client", "in_process_server", "running_server"]
 
 # what every server begins with; a server is ready in less time than this takes
 empty_database()
@@ -113,76 +112,6 @@ class RunningServer:
         scopes = scopes.to_dict() if isinstance(scopes, Grants) else scopes
         filled = {scope.replace("<uid>", self.user_id): actions for scope, actions in scopes.items()}
         return self._people.token(self.user_id, filled, expires_in)
-
-
-class OtherUser:
-    """A further user of a running server: `user_id` and a session `token`."""
-
-    def __init__(self, user_id: str, token: str) -> None:
-        self.user_id = user_id
-        self.token = token
-
-
-class Population:
-    """Accounts and credentials of a running server, written past its API; all on one event loop."""
-
-    def __init__(self, users: UserStore, credentials: Credentials, loop: LoopThread) -> None:
-        self._users = users
-        self._credentials = credentials
-        self._loop = loop
-
-    def first(self, name: str) -> tuple[User, str]:
-        """The user of that name, made if need be, and a session."""
-
-        async def find() -> tuple[User, str]:
-            user = self._users.by_name(name)
-            if user is None:
-                user = account(name, "", now=time.time())
-                await self._users.add(user)
-            return user, self._credentials.mint_session(user, time.time())
-
-        return self._loop.call(find())
-
-    def add(self, name: str, password: str | None) -> tuple[User, str]:
-        """A new user, and a session."""
-        # no hash is made where no password is asked for: one takes longer than everything else here
-        now = time.time()
-        user = account(name, "", now=now) if password is None else new_user(name, password, now=now)
-
-        async def add() -> str:
-            await self._users.add(user)
-            return self._credentials.mint_session(user, now)
-
-        try:
-            return user, self._loop.call(add())
-        except Duplicate:
-            raise ValueError(f"there is a user named {name} already") from None
-
-    def token(self, user_id: str, scopes: Mapping[str, Sequence[str]], expires_in: float | None) -> str:
-        now = time.time()
-        expires_at = 0 if expires_in is None else int(now + expires_in)
-        minting = self._credentials.mint_token(
-            user_id, "test", scopes, now=now, expires_at=expires_at, limit=MAX_LIMIT
-        )
-        return self._loop.call(minting)[0]
-
-
-class LoopThread:
-    """An event loop on a thread of its own."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="ecompute-server", daemon=True)
-        self._thread.start()
-
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine over there and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 @contextmanager
@@ -309,3 +238,12 @@ def _end(child: subprocess.Popen[str]) -> None:
             child.wait()
     if child.stdout is not None:
         child.stdout.close()
+
+
+def __getattr__(name: str) -> Any:
+    # only unit tests of others want these, and they load httpx
+    if name not in ("in_process_client", "in_process_server"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import in_process
+
+    return getattr(in_process, name)

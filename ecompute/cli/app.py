@@ -39,6 +39,7 @@ COMMANDS = {
     "logout": ("logging_in:logout", "End the session and forget it."),
     "whoami": ("logging_in:whoami", "Tell who the credential belongs to."),
     "profiles": ("profiles:profiles", "The servers that you have logged in to."),
+    "conformance": ("conformance:conformance", "Test any server of the API against the contract."),
     "completion": ("completion:completion", "Make the shell complete commands and names."),
 }
 """Where each command is and what it does. Named by text, so that one loads nothing of the others."""

@@ -70,7 +70,7 @@ def open_async_client(connection: Connection | None) -> AsyncClient:
 
 def _opened(kind: Callable[..., T], connection: Connection | None) -> T:
     given = connection or Connection()
-    token = None if given.token_file is None else _token(given.token_file)
+    token = None if given.token_file is None else token_in(given.token_file)
     try:
         return kind(
             token,
@@ -96,7 +96,12 @@ def _opened(kind: Callable[..., T], connection: Connection | None) -> T:
         ) from None
 
 
-def _token(file: Path) -> str:
+def token_in(file: Path) -> str:
+    """The token that a file holds.
+
+    Raises:
+        CommandError: it cannot be read.
+    """
     place = expanded(file)
     try:
         with place.open("rb") as opened:

@@ -12,7 +12,7 @@ from .exits import CommandError
 
 CONNECTION = ("--profile", "--url", "--token-file", "--ca-file", "--timeout")
 """The options that all commands of a server take; each has a value."""
-GROUPS = frozenset(("keys", "tokens", "ingress", "mounts", "profiles"))
+GROUPS = frozenset(("keys", "tokens", "ingress", "mounts", "profiles", "conformance"))
 """The commands that have commands."""
 
 COMPLETE = "__complete"

@@ -119,7 +119,8 @@ class WebSocketProtocol(MessageProtocol):
         super().connection_made(transport)
         link = transport.get_extra_info("socket")
         # a host that vanished answers no pings; the kernel would go on for a quarter of an hour (tcp(7))
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNREAD_SECONDS * 1000))
+        if link.family != socket.AF_UNIX:
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNREAD_SECONDS * 1000))
         self._watched = link.fileno()
         Departures.of(self.loop).watch(self._watched, self._hung_up)
 

@@ -58,6 +58,30 @@ def raise_open_files_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def http_config(api: Api, trusted_proxies: Sequence[str] = ()) -> uvicorn.Config:
+    """How HTTP and WebSockets are spoken, wherever the bytes come from."""
+    return uvicorn.Config(
+        api,
+        # h11 bounds the size of a request's head, httptools does not
+        http=HttpProtocol,
+        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+        ws=WebSocketProtocol,
+        ws_max_size=_MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # only who was named may say where a client is: the login throttle goes by it
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
+        timeout_graceful_shutdown=5,
+        backlog=_BACKLOG,
+    )
+
+
 class Server(uvicorn.Server):
     """An HTTP server of one application that somebody else starts and stops."""
 
@@ -68,26 +92,7 @@ class Server(uvicorn.Server):
         started: Callable[[], None] = lambda: None,
         trusted_proxies: Sequence[str] = (),
     ) -> None:
-        config = uvicorn.Config(
-            api,
-            # h11 bounds the size of a request's head, httptools does not
-            http=HttpProtocol,
-            h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
-            ws=WebSocketProtocol,
-            ws_max_size=_MAX_MESSAGE_BYTES,
-            ws_per_message_deflate=False,
-            ws_ping_interval=PING_SECONDS,
-            ws_ping_timeout=PING_SECONDS,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # only who was named may say where a client is: the login throttle goes by it
-            proxy_headers=bool(trusted_proxies),
-            forwarded_allow_ips=list(trusted_proxies),
-            timeout_graceful_shutdown=5,
-            backlog=_BACKLOG,
-        )
+        config = http_config(api, trusted_proxies)
         super().__init__(config)
         self._api = api
         self._tell_started = started

@@ -70,6 +70,7 @@ ALLOWED: dict[str, set[str]] = {
         "ecompute.protocol",
         "ecompute.settings",
     },
+    "ecompute.conformance": {"ecompute.contract"},
     "ecompute": {"ecompute"},
     "ecompute_server.clock": set(),
     "ecompute_server.logs": set(),
@@ -139,6 +140,8 @@ ALLOWED: dict[str, set[str]] = {
         "ecompute_server.store.interface",
     },
     "ecompute_server.testing": {"ecompute", "ecompute_server"},
+    "ecompute_server.in_process": {"ecompute", "ecompute_server"},
+    "ecompute_server.pairs": set(),
     "ecompute_server.pytest_plugin": {"ecompute", "ecompute_server.testing"},
     "ecompute_server": {"ecompute.contract", "ecompute_server"},
 }
@@ -148,7 +151,13 @@ EVERYWHERE = {"ecompute_server.clock", "ecompute_server.logs"}
 
 # modules that only one file may import
 DOORS = {
-    "httpx": {"ecompute.custom", "ecompute.testing"},
+    "httpx": {
+        "ecompute.conformance.wire",
+        "ecompute.custom",
+        "ecompute.testing",
+        "ecompute_server.in_process",
+        "ecompute_server.pairs",
+    },
     "httpcore": {
         "ecompute.transport",
         "ecompute.async_transport",
@@ -159,15 +168,17 @@ DOORS = {
         "ecompute.pool",
         "ecompute.socks",
         "ecompute.testing",
+        "ecompute_server.pairs",
     },
     "cattrs": {"ecompute.contract.converter"},
-    "h11": {"ecompute_server.gateway.https", "ecompute_server.http"},
+    "h11": {"ecompute_server.gateway.https", "ecompute_server.http", "ecompute_server.pairs"},
+    "hypothesis": {"ecompute.conformance"},
     "libvirt": {"ecompute_server.hypervisor.libvirt"},
     "asyncssh": {"ecompute_server.guest"},
     "sqlite_utils": {"ecompute_server.store"},
     "prometheus_client": {"ecompute_server.metrics"},
     "starlette": {"ecompute_server.http", "ecompute_server.embedding"},
-    "uvicorn": {"ecompute_server.http"},
+    "uvicorn": {"ecompute_server.http", "ecompute_server.in_process"},
 }
 
 
