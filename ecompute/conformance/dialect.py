@@ -115,7 +115,7 @@ def _alternative(name: str, entry: Any) -> tuple[str, Alternative]:
 
 
 def _folder() -> Any:
-    return resources.files(__package__) / "dialects"
+    return resources.files(__name__.rpartition(".")[0]) / "dialects"
 
 
 def _is_dialect(file: Any) -> bool:

@@ -21,7 +21,7 @@ def options(count: int) -> settings:
         deadline=None,
         derandomize=False,
         phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[*HealthCheck.__members__.values()],
         report_multiple_bugs=False,
         print_blob=False,
     )

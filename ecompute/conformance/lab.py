@@ -37,12 +37,12 @@ class Lab(Speaker):
     def __init__(self, target: Target, wire: Wire, dialect: Dialect, tenants: tuple[Tenant, ...]) -> None:
         super().__init__(target, wire, tenants)
         self.dialect = dialect
-        self.random = random.Random(target.seed)
-        self.prefix = f"conformance-{secrets.token_hex(3)}"
+        self.random: random.Random = random.Random(target.seed)
+        self.prefix: str = f"conformance-{secrets.token_hex(3)}"
         self._shared: dict[tuple[str, str], Any] = {}
         self._numbers = 0
         self._judge: Judge | None = None
-        self.abilities = Abilities(self)
+        self.abilities: Abilities = Abilities(self)
 
     @property
     def standard(self) -> bool:

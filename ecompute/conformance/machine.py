@@ -79,7 +79,7 @@ class Sequences(RuleBasedStateMachine):
     def __init__(self, setting: Setting) -> None:
         super().__init__()
         self.setting = setting
-        self.sequence = Sequence(setting)
+        self.sequence: Sequence = Sequence(setting)
 
     def teardown(self) -> None:
         """The last look, and tidying up."""

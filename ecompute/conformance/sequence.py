@@ -22,7 +22,7 @@ from .setting import Hand, Setting
 from .verdict import Deviation
 from .watching import Watch
 from .wire import NOTHING, Answer
-from .world import REACH
+from .world import REACH, World
 
 LOOKS = (ask.GetContainer, ask.GetSSHAccess, ask.ListIngress, ask.GetMounts)
 """Operations on a container that change nothing of it."""
@@ -40,8 +40,8 @@ class Sequence:
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
-        self.lab = setting.lab
-        self.world = setting.world
+        self.lab: Lab = setting.lab
+        self.world: World = setting.world
         self._comparison = Comparison(setting.lab)
         self._watches: dict[str, Watch] = {}
         self._lines: dict[int, str] = {}

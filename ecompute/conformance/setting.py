@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from attrs import frozen
 
 from .check import Need
-from .credential import Credential
+from .credential import Credential, Tenant
 from .history import Step
 from .lab import Lab
 from .verdict import Deviation
@@ -37,13 +37,13 @@ class Setting:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.mark = lab.history.mark()
-        self.tenants = (lab.first, lab.second) if lab.has_second else (lab.first,)
-        self.patience = Patience(min(lab.target.timeout, 5.0))
-        self.makes_tokens = all(tenant.is_session and tenant.user_id for tenant in self.tenants)
-        self.tells_ends = lab.abilities.lack(Need.DELETED_EVENTS) is None
+        self.mark: int = lab.history.mark()
+        self.tenants: tuple[Tenant, ...] = (lab.first, lab.second) if lab.has_second else (lab.first,)
+        self.patience: Patience = Patience(min(lab.target.timeout, 5.0))
+        self.makes_tokens: bool = all(tenant.is_session and tenant.user_id for tenant in self.tenants)
+        self.tells_ends: bool = lab.abilities.lack(Need.DELETED_EVENTS) is None
         self._undecided()
-        self.shared = {tenant.symbol: lab.key(tenant) for tenant in self.tenants}
+        self.shared: dict[str, int] = {tenant.symbol: lab.key(tenant) for tenant in self.tenants}
         for tenant in self.tenants:
             lab.make_room(min(2, lab.target.container_limit), tenant)
         accounts, keys = {}, []

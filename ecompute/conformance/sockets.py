@@ -74,7 +74,7 @@ class Socket:
         wire.turn()
         self._line = connect(wire)
         try:
-            self.answer = self._open(wire, path, token, in_query, subprotocols, headers)
+            self.answer: Answer = self._open(wire, path, token, in_query, subprotocols, headers)
         except BaseException:
             self._line.close()
             raise

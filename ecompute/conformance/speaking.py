@@ -26,8 +26,8 @@ class Speaker:
     def __init__(self, target: Target, wire: Wire, tenants: tuple[Tenant, ...]) -> None:
         self.target = target
         self.wire = wire
-        self.history = History()
-        self.things = Things()
+        self.history: History = History()
+        self.things: Things = Things()
         self._tenants = {tenant.symbol: tenant for tenant in tenants}
         self._open = ExitStack()
 

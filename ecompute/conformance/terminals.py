@@ -34,9 +34,9 @@ class Conversation:
 
     def __init__(self, lab: Lab, socket: Socket) -> None:
         self.socket = socket
-        self.output = bytearray()
+        self.output: bytearray = bytearray()
         self.texts: list[str] = []
-        self.binary_after_text = False
+        self.binary_after_text: bool = False
         self.closed: Closed | None = None
         self._lab = lab
 
@@ -159,7 +159,7 @@ class Command(Conversation):
 
     def __init__(self, lab: Lab, socket: Socket) -> None:
         super().__init__(lab, socket)
-        self.error = bytearray()
+        self.error: bytearray = bytearray()
         self.stray: list[bytes] = []
 
     @classmethod
@@ -190,9 +190,9 @@ class Command(Conversation):
         """A binary message, whose first byte is its stream."""
         match data[:1]:
             case b"\x01" if len(data) > 1:
-                self.output += data[1:]
+                self.output.extend(data[1:])
             case b"\x02" if len(data) > 1:
-                self.error += data[1:]
+                self.error.extend(data[1:])
             case _:
                 self.stray.append(data)
 

@@ -27,7 +27,7 @@ class Patience:
     """How long to wait for a message. A lost one is soon lost again while a failure is made simpler."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+        self.seconds: float = seconds
 
     def spend(self) -> None:
         """A message has not come."""

@@ -78,8 +78,8 @@ class Wire:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.pace = Pace(target.rate)
-        self.count = 0
+        self.pace: Pace = Pace(target.rate)
+        self.count: int = 0
         try:
             base = httpx.URL(target.url)
         except httpx.InvalidURL as error:

@@ -335,21 +335,18 @@ def start_needs_json() -> None:
 @fault(area="readers")
 def surrogates_are_a_bug() -> None:
     """A lone surrogate in a name is answered with 500."""
-    from ecompute.contract import requests as ask
+    from ecompute.contract import codec
 
-    from .fault import rule
+    def load(old: Any, body: bytes) -> Any:
+        found = old(body)
+        if isinstance(found, dict) and isinstance(name := found.get("name"), str):
+            try:
+                name.encode()
+            except UnicodeEncodeError as error:
+                raise RuntimeError(str(error)) from None
+        return found
 
-    def name(old: Any, value: str, bounds: Any) -> Any:
-        value.encode()
-        return old(value, bounds)
-
-    def strict(old: Any, value: str, bounds: Any) -> Any:
-        try:
-            return name(old, value, bounds)
-        except UnicodeEncodeError as error:
-            raise RuntimeError(str(error)) from None
-
-    rule(ask.CreateContainer, "name", strict)
+    wrap(codec, "load_json", load)
 
 
 @fault(area="readers")

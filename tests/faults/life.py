@@ -107,24 +107,6 @@ def pending_cannot_be_stopped() -> None:
 
 
 @fault(area="lifecycle")
-def stopped_comes_back() -> None:
-    """A container that was stopped while it booted runs all the same."""
-    from ecompute_server.core.lifecycle import BOOTING, Command, Happening, Observation
-
-    def around(old: Any, life: Any, event: Any) -> Any:
-        step = old(life, event)
-        if event is Command.STOP and life.status in BOOTING:
-            # its machine is forgotten rather than ended
-            return attrs.evolve(step, effects=())
-        answered = isinstance(event, Observation) and event.happening is Happening.GUEST_ANSWERED
-        if answered and life.status is Status.STOPPED and event.generation == life.generation:
-            return attrs.evolve(step, life=attrs.evolve(life, status=Status.RUNNING))
-        return step
-
-    _life(around)
-
-
-@fault(area="lifecycle")
 def reads_lag_behind() -> None:
     """After a stop, the container is read as it was, once."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -312,71 +313,64 @@ def expired_never() -> None:
     wrap(tokens, "expiry", lambda old, text, now: old(text, now) or int(now) + 100 * 365 * 86400)
 
 
-@fault(area="tenants")
-def containers_of_others_found() -> None:
-    """Any user's container is found by its id."""
-    from ecompute_server.http import app, gate
+def _of_anybody(name: str) -> None:
+    """Let a row find the containers of all users."""
+    from ecompute_server.http import app
 
-    old = gate.container_of
-
-    def container_of(services: Any, asked: Any, connection: Any, caller: Any) -> Any:
+    def container_of(old: Any, services: Any, asked: Any, connection: Any, caller: Any) -> Any:
         record = services.containers.get(connection.path_params.get("id", ""))
-        if asked.name == "containers.get" and record is not None:
+        if asked.name == name and record is not None:
             caller = attrs.evolve(caller, user_id=record.user_id)
         return old(services, asked, connection, caller)
 
-    app.container_of = container_of  # type: ignore[attr-defined]
+    wrap(app, "container_of", container_of)
+
+
+@fault(area="tenants")
+def containers_of_others_found() -> None:
+    """Any user's container is found by its id."""
+    _of_anybody("containers.get")
 
 
 @fault(area="tenants")
 def rules_of_others_deleted() -> None:
     """Anybody may remove a rule of anybody's container."""
-    from ecompute_server.http import app, gate
+    _of_anybody("ingress.remove")
 
-    old = gate.container_of
 
-    def container_of(services: Any, asked: Any, connection: Any, caller: Any) -> Any:
+def _foreign(answer: Callable[[Any], Exception]) -> None:
+    """Answer otherwise to who names another user's container."""
+    from ecompute_server.http import app
+
+    def container_of(old: Any, services: Any, asked: Any, connection: Any, caller: Any) -> Any:
         record = services.containers.get(connection.path_params.get("id", ""))
-        if asked.name == "ingress.remove" and record is not None:
-            caller = attrs.evolve(caller, user_id=record.user_id)
+        if record is not None and caller is not None and record.user_id != caller.user_id:
+            raise answer(asked)
         return old(services, asked, connection, caller)
 
-    app.container_of = container_of  # type: ignore[attr-defined]
+    wrap(app, "container_of", container_of)
 
 
 @fault(area="tenants")
 def foreign_is_forbidden() -> None:
-    """Another user's container is answered with 403 instead of 404, which tells that it exists."""
+    """Another user's container is answered with 403 instead of 404 to a stop, which tells that it exists."""
     from ecompute.contract.problems import Code
-    from ecompute_server.core.refusal import Refusal
-    from ecompute_server.http import app, gate
+    from ecompute_server.core.refusal import Refusal, not_found
 
-    old = gate.container_of
+    def answer(row: Any) -> Exception:
+        if row.name != "containers.stop":
+            return not_found("container")
+        return Refusal(Code.FORBIDDEN, "This container is not yours.")
 
-    def container_of(services: Any, asked: Any, connection: Any, caller: Any) -> Any:
-        record = services.containers.get(connection.path_params.get("id", ""))
-        if asked.name == "containers.stop" and record is not None and record.user_id != caller.user_id:
-            raise Refusal(Code.FORBIDDEN, "This container is not yours.")
-        return old(services, asked, connection, caller)
-
-    app.container_of = container_of  # type: ignore[attr-defined]
+    _foreign(answer)
 
 
 @fault(area="tenants")
 def foreign_has_another_sentence() -> None:
     """A 404 for another user's container has another text than one for none."""
     from ecompute_server.core.refusal import not_found
-    from ecompute_server.http import app, gate
 
-    old = gate.container_of
-
-    def container_of(services: Any, asked: Any, connection: Any, caller: Any) -> Any:
-        record = services.containers.get(connection.path_params.get("id", ""))
-        if record is not None and caller is not None and record.user_id != caller.user_id:
-            raise not_found("such container")
-        return old(services, asked, connection, caller)
-
-    app.container_of = container_of  # type: ignore[attr-defined]
+    _foreign(lambda row: not_found("such container"))
 
 
 @fault(area="tenants")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ecompute.conformance.check import Need, check
@@ -346,7 +347,7 @@ def _ponged(socket: Socket) -> bool:
 @check("TOK-018", needs=(Need.SESSION,))
 def last_use(lab: Lab) -> None:
     """Two tokens; one is used, also in vain and for a WebSocket."""
-    uses = (
+    uses: tuple[Callable[[Credential], object], ...] = (
         lambda token: lab.get("/compute/containers", token),
         lambda token: lab.get("/compute/ssh-keys", token),
         lambda token: Feed.open(lab, token),
@@ -386,7 +387,7 @@ def later_use(lab: Lab) -> None:
 def grants(lab: Lab) -> None:
     """Each action on each resource by a token of its own, tried with all."""
     id_ = lab.container()
-    asked = {
+    asked: dict[tuple[str, str], Callable[[Credential], Answer]] = {
         ("containers", "create"): lambda who: lab.post("/compute/containers", {}, who),
         ("containers", "read"): lambda who: lab.get(f"/compute/containers/{id_}", who),
         ("containers", "update"): lambda who: lab.put(f"/compute/containers/{id_}/ssh", {}, who),

@@ -20,12 +20,14 @@ from .parts import given_or
 
 T = TypeVar("T")
 
-_FUTURE = ("future_field", "labels", "region")
+_FUTURE: tuple[str, ...] = ("future_field", "labels", "region")
 
 
 def extras() -> SearchStrategy[Mapping[str, Any]]:
     """Fields of a newer server. The simplest is none."""
-    values = st.one_of(st.booleans(), st.integers(), parts.container_names(), st.just(["a", {"b": 1}]))
+    values: SearchStrategy[Any] = st.one_of(
+        st.booleans(), st.integers(), parts.container_names(), st.just(["a", {"b": 1}])
+    )
     return st.just({}) | st.dictionaries(st.sampled_from(_FUTURE), values, max_size=2)
 
 

@@ -109,6 +109,8 @@ def frames(stream: messages.Stream | None = None) -> SearchStrategy[bytes]:
     """Binary frames of a command: the byte of a stream, the given one or any, and what it carries."""
     streams = st.sampled_from(messages.Stream) if stream is None else st.just(stream)
     most = catalog.MAX_TERMINAL_FRAME_BYTES - 1
-    return st.builds(
-        lambda of, data: bytes((of,)) + data, streams, st.binary(max_size=200) | st.just(b"x" * most)
-    )
+    return st.builds(_frame, streams, st.binary(max_size=200) | st.just(b"x" * most))
+
+
+def _frame(stream: messages.Stream, data: bytes) -> bytes:
+    return bytes((stream,)) + data

@@ -24,11 +24,15 @@ def scopes(
     `compute.u1`.
     """
     return st.builds(
-        lambda service, user_id, rest: Scope(service, user_id, *rest),
+        _scope,
         st.sampled_from(tuple(SERVICES)),
         given_or(users, user_ids),
         _below(given_or(ids, container_ids)),
     )
+
+
+def _scope(service: str, user_id: str, rest: tuple[str, ...]) -> Scope:
+    return Scope(service, user_id, *rest)
 
 
 def _below(ids: SearchStrategy[str]) -> SearchStrategy[tuple[str, ...]]:
