@@ -92,7 +92,8 @@ class AsyncEngine:
     async def _wait(
         self, ids: Sequence[str], status: str, timeout: float, caller: str, deadline: float | None = None
     ) -> list[AsyncContainer]:
-        deadline = self._context.now() + checked_timeout(timeout) if deadline is None else deadline
+        timeout = checked_timeout(timeout)
+        deadline = self._context.now() + timeout if deadline is None else deadline
         waits = [waiting.Wait(id_, status, caller) for id_ in ids]
         if not waits:
             return Listing()
@@ -111,7 +112,7 @@ class AsyncEngine:
         from .async_temporary import AsyncTemporary
 
         began = self._context.now()
-        total = WAIT_TIMEOUT if timeout is None else timeout
+        total = WAIT_TIMEOUT if timeout is None else checked_timeout(timeout)
         row = endpoints.CREATE_CONTAINER
         state = temporary.Temporary(
             request,
@@ -132,7 +133,7 @@ class AsyncEngine:
     async def _await_running(
         self, id: str, began: float, timeout: float | None, caller: str
     ) -> AsyncContainer:
-        total = WAIT_TIMEOUT if timeout is None else timeout
+        total = WAIT_TIMEOUT if timeout is None else checked_timeout(timeout)
         try:
             return (await self._wait([id], Status.RUNNING, total, caller, began + total))[0]
         except BaseException as error:

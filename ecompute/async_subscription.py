@@ -17,6 +17,7 @@ from .contract.requests import OpenEvents
 from .errors import Closed, within
 from .protocol import flows, wire
 from .protocol.feed import FeedState
+from .settings import checked_patience
 
 T = TypeVar("T")
 
@@ -79,6 +80,7 @@ class AsyncSubscription(Generic[T]):
         """
         if self._tasks is None and not self._closed:
             raise Closed("A feed has to be entered first: `async with client.events() as events`.")
+        timeout = checked_patience(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         late = f"No event came {within(timeout)}"
         async with self._receiving:

@@ -21,6 +21,7 @@ from .protocol import flows, wire
 from .protocol.inputs import SystemFile
 from .protocol.terminal import TerminalState, check_size, pieces
 from .protocol.websocket import WebSocket
+from .settings import checked_patience
 
 
 class AsyncTerminal:
@@ -93,6 +94,7 @@ class AsyncTerminal:
             Closed: the terminal was not entered.
         """
         connection, state = self._entered(), self._state
+        timeout = checked_patience(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         late = f"The terminal of container {self._name} printed nothing {within(timeout)}"
         await connection.wait(lambda: state.readable, deadline, late)
@@ -120,6 +122,7 @@ class AsyncTerminal:
             InvalidArgument: neither bytes nor text, or a text that has no UTF-8.
         """
         connection = self._entered()
+        timeout = checked_patience(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         late = f"The terminal of container {self._name} did not take the data {within(timeout)}"
         for piece in pieces(data):

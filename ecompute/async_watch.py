@@ -22,6 +22,7 @@ from .errors import Closed, DeadlineExceeded, Error, within
 from .protocol import flows
 from .protocol.ids import Ref
 from .protocol.view import Reading, View
+from .settings import checked_patience
 
 
 class AsyncWatch(Reading[AsyncContainer]):
@@ -81,6 +82,7 @@ class AsyncWatch(Reading[AsyncContainer]):
             DeadlineExceeded: it was not so in time.
             Error: the view has ended.
         """
+        timeout = checked_patience(timeout)
         deadline = None if timeout is None else self._context.now() + timeout
         await self._wait(
             lambda: ready(self), deadline, f"The containers were not as wanted {within(timeout)}"

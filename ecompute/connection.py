@@ -48,12 +48,23 @@ class Connection:
         self._end_by: float | None = None
         self._done = False
         self._watched = 0
-        self._bell, self._ear = socket.socketpair()
+        try:
+            self._bell, self._ear = socket.socketpair()
+        except OSError as error:
+            stream.close()
+            raise ConnectError(
+                f"There is no way to wait for it: {error.strerror}.", maybe_sent=True
+            ) from error
         self._bell.setblocking(False)
         self._ear.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="ecompute-websocket", daemon=True)
         try:
             self._thread.start()
+        except RuntimeError as error:
+            # the system gives no thread, so that nobody else will close these
+            for end in (stream, self._bell, self._ear):
+                end.close()
+            raise ConnectError("The system has no thread for it.", maybe_sent=True) from error
         except BaseException:
             # Ctrl-C may come while it starts; then nobody else knows of this connection
             with self._changed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -112,6 +113,7 @@ class Credential:
         self._source = source
         self._now = now
         self._lock = threading.Lock()
+        self._process = os.getpid()
 
     @property
     def renewable(self) -> bool:
@@ -135,7 +137,7 @@ class Credential:
             InvalidArgument: the credential helper gives none.
             ConnectError: there was no time for it.
         """
-        with _Held(self._lock, within) as left:
+        with _Held(self._own_lock(), within) as left:
             return self.ready() or self._ask(left)
 
     def renew(self, refused: Token, within: float) -> Token | None:
@@ -143,13 +145,19 @@ class Credential:
         if self._source is None:
             return None
         try:
-            with _Held(self._lock, within) as left:
+            with _Held(self._own_lock(), within) as left:
                 if self._token == refused:
                     self._ask(left)
                 token = self._token
         except Error:
             return None
         return None if token == refused else token
+
+    def _own_lock(self) -> threading.Lock:
+        # who held it when this process was forked off is not here
+        if self._process != os.getpid():
+            self._lock, self._process = threading.Lock(), os.getpid()
+        return self._lock
 
     def _ask(self, within: float) -> Token:
         if self._source is None:

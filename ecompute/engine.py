@@ -93,7 +93,8 @@ class Engine:
     def _wait(
         self, ids: Sequence[str], status: str, timeout: float, caller: str, deadline: float | None = None
     ) -> list[Container]:
-        deadline = self._context.now() + checked_timeout(timeout) if deadline is None else deadline
+        timeout = checked_timeout(timeout)
+        deadline = self._context.now() + timeout if deadline is None else deadline
         waits = [waiting.Wait(id_, status, caller) for id_ in ids]
         if not waits:
             return Listing()
@@ -114,7 +115,7 @@ class Engine:
         from .temporary import Temporary
 
         began = self._context.now()
-        total = WAIT_TIMEOUT if timeout is None else timeout
+        total = WAIT_TIMEOUT if timeout is None else checked_timeout(timeout)
         row = endpoints.CREATE_CONTAINER
         state = temporary.Temporary(
             request,
@@ -133,7 +134,7 @@ class Engine:
             return Temporary(self._transport, state, self._within(timeout), wait).keep()
 
     def _await_running(self, id: str, began: float, timeout: float | None, caller: str) -> Container:
-        total = WAIT_TIMEOUT if timeout is None else timeout
+        total = WAIT_TIMEOUT if timeout is None else checked_timeout(timeout)
         try:
             return (self._wait([id], Status.RUNNING, total, caller, began + total))[0]
         except BaseException as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import anyio
+import h11
 import httpcore
 
 from .errors import ConnectError, Error, InvalidArgument
@@ -66,6 +67,7 @@ def translate(error: Exception, url: str, tracker: Tracker | None = None) -> Err
     """
     if isinstance(error, Error):
         return error  # some of ours are OSErrors too
+    reason = _reason(error)
     _cut(error)
     if isinstance(error, httpcore.UnsupportedProtocol):
         return InvalidArgument(f"{url} is no address that can be reached: check base_url and the proxy.")
@@ -75,7 +77,10 @@ def translate(error: Exception, url: str, tracker: Tracker | None = None) -> Err
         return ConnectError(f"{url} {what} in time.", maybe_sent=maybe_sent, timed_out=True)
     if maybe_sent:
         return ConnectError(f"{url} broke off before its answer was complete.", maybe_sent=True)
-    return ConnectError(f"{url} could not be reached{_reason(error)}.")
+    return ConnectError(f"{url} could not be reached{reason}.")
+
+
+_QUOTING = (httpcore.ProtocolError, httpcore.ProxyError, h11.ProtocolError)
 
 
 def _cut(error: BaseException) -> None:
@@ -86,6 +91,8 @@ def _cut(error: BaseException) -> None:
         if one is not None and id(one) not in cut:
             cut.add(id(one))
             one.__traceback__ = None
+            if isinstance(one, _QUOTING):
+                one.args = ("what the other side said is left out, since it may repeat what was sent to it",)
             left += [one.__cause__, one.__context__]
 
 

@@ -37,7 +37,7 @@ def locked(path: Path, patience: float = PATIENCE) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(descriptor)
+        _let_go(descriptor)
         if _left_behind:
             place.unlink(missing_ok=True)
 
@@ -46,6 +46,9 @@ try:
     import fcntl
 except ImportError:
     _left_behind = True
+
+    def _let_go(descriptor: int) -> None:
+        os.close(descriptor)
 
     def _taken(place: Path) -> int | None:
         """The lock, by making its file; None when others have it."""
@@ -59,6 +62,11 @@ except ImportError:
 
 else:
     _left_behind = False
+
+    def _let_go(descriptor: int) -> None:
+        # closing is not enough where a process was forked off meanwhile, which has it open as well
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
 
     def _taken(place: Path) -> int | None:
         """The lock, which ends with the process that holds it; None when others have it."""

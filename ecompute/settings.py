@@ -335,6 +335,17 @@ def checked_timeout(seconds: float, name: str = "timeout") -> float:
     return float(min(seconds, _LONGEST))
 
 
+def checked_patience(seconds: float | None) -> float | None:
+    """How long to wait for what comes by itself: None for ever, 0 not at all.
+
+    Raises:
+        InvalidArgument: it is no number of seconds.
+    """
+    if seconds is None or (type(seconds) in (int, float) and seconds == 0):
+        return seconds
+    return checked_timeout(seconds)
+
+
 def checked_url(url: str, order: str = _CLIENT_ORDER) -> str:
     """An address without its last slash; `order` is that of the caller's arguments.
 

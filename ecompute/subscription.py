@@ -14,6 +14,7 @@ from .contract.requests import OpenEvents
 from .errors import Closed, within
 from .protocol import flows, wire
 from .protocol.feed import FeedState
+from .settings import checked_patience
 from .transport import Transport
 
 T = TypeVar("T")
@@ -69,6 +70,7 @@ class Subscription(Generic[T]):
         """
         if self._connection is None and not self._closed:
             raise Closed("A feed has to be entered first: `with client.events() as events`.")
+        timeout = checked_patience(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         late = f"No event came {within(timeout)}"
         with self._receiving:

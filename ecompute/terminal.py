@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
+from weakref import finalize
 
 from .connection import Connection
 from .contract.catalog import TERMINAL_PROTOCOL
@@ -18,6 +19,7 @@ from .protocol import flows, wire
 from .protocol.inputs import SystemFile
 from .protocol.terminal import TerminalState, check_size, pieces
 from .protocol.websocket import WebSocket
+from .settings import checked_patience
 from .transport import Transport
 
 
@@ -55,6 +57,8 @@ class Terminal:
                 )
                 self._state = TerminalState(chosen)
                 self._connection = Connection(stream, self._state, self._changed)
+                # the connection knows the state, not this: what is dropped without a close ends
+                finalize(self, self._connection.abandon).atexit = False
             case _:
                 self._transport.perform(step)
 
@@ -87,6 +91,7 @@ class Terminal:
     def _read(self, timeout: float | None, stopped: Callable[[], bool]) -> bytes:
         """The same, but b"" also when it is to be stopped."""
         connection, state = self._entered(), self._state
+        timeout = checked_patience(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         late = f"The terminal of container {self._name} printed nothing {within(timeout)}"
         connection.wait(lambda: state.readable or stopped(), deadline, late)
@@ -117,6 +122,7 @@ class Terminal:
             InvalidArgument: neither bytes nor text, or a text that has no UTF-8.
         """
         connection = self._entered()
+        timeout = checked_patience(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         late = f"The terminal of container {self._name} did not take the data {within(timeout)}"
         for piece in pieces(data):

@@ -63,8 +63,10 @@ class _Feed:
             error = Closed("The client was closed while waiting.")
         except Error as failure:
             error = failure
-        except Exception:
+        except BaseException as failure:
+            # a hook of the caller's, most likely, whose own exception it is
             _log.exception("The thread that waits has failed.")
+            error.__cause__ = failure
         finally:
             with self.changed:
                 self.error = error

@@ -18,6 +18,7 @@ from .protocol import flows
 from .protocol.ids import Ref
 from .protocol.view import Reading, View
 from .protocol.websocket import CLOSE_WITHIN
+from .settings import checked_patience
 from .subscription import Subscription
 from .transport import Transport
 
@@ -77,6 +78,7 @@ class Watch(Reading[Container]):
             DeadlineExceeded: it was not so in time.
             Error: the view has ended.
         """
+        timeout = checked_patience(timeout)
         deadline = None if timeout is None else self._context.now() + timeout
         self._wait(lambda: ready(self), deadline, f"The containers were not as wanted {within(timeout)}")
 

@@ -29,8 +29,18 @@ _ecompute_whole() {
   done
   local -a COMP_WORDS=("${whole[@]}")
   local COMP_CWORD=$(( ${#whole[@]} - 1 ))
+  # the words of a file's name are one word, and what a shell would run in it is only a name
+  compgen() { case " $* " in *" -f "*) printf '\1\n' ;; *) builtin compgen "$@" ;; esac; }
   _ecompute
+  unset -f compgen
   last="${COMP_WORDS[COMP_CWORD]}"
+  if [[ "${COMPREPLY[0]}" == $'\1' ]]; then
+    mapfile -t COMPREPLY < <(builtin compgen -f -- "$last")
+    for word in "${!COMPREPLY[@]}"; do
+      [[ -d "${COMPREPLY[word]}" ]] && COMPREPLY[word]+=/
+      printf -v "COMPREPLY[$word]" %q "${COMPREPLY[word]}"
+    done
+  fi
   COMPREPLY=("${COMPREPLY[@]#"${last%"${last##*:}"}"}")
   COMPREPLY=("${COMPREPLY[@]/#\\~\//\~/}")
   [[ ${#COMPREPLY[@]} -eq 1 && "${COMPREPLY[0]}" == *[:/] ]] && compopt -o nospace

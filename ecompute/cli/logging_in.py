@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
-from ecompute.errors import Error, one_line
+from ecompute.errors import Error, InvalidArgument, one_line
 from ecompute.files import expanded
 from ecompute.settings import PROFILE_VARIABLE, URL_VARIABLE, checked_url, same_server
 
@@ -61,9 +61,14 @@ def login(
         timeout=given.timeout,
         verify=authorities or True,
     )
-    place = profiles.save(
-        name, url=address, token=session.token, ca_file=None if authorities is None else str(authorities)
-    )
+    try:
+        place = profiles.save(
+            name, url=address, token=session.token, ca_file=None if authorities is None else str(authorities)
+        )
+    except InvalidArgument as error:
+        raise CommandError(
+            f"You were logged in, but the session cannot be kept: {error}", Exit.REFUSED
+        ) from None
     say(f"Logged in as {session.username}: profile {name!r} in {place}.")
     default = profiles.load().default
     if default != name:
@@ -90,7 +95,10 @@ def logout(*, connection: Connection | None = None) -> None:
         except Error:
             say("The session could not be ended, and its token is kept.")
             raise
-    profiles.remove_token(name)
+    try:
+        profiles.remove_token(name)
+    except InvalidArgument as error:
+        raise CommandError(f"The session is over, but its token stays: {error}", Exit.REFUSED) from None
     say(f"Logged out: the profile {name!r} has no token any more; `ecompute profiles rm` removes it.")
 
 

@@ -196,10 +196,16 @@ def _actions(given: Iterable[str]) -> frozenset[Action]:
 
 
 def _grants(
-    given: Mapping[str, Iterable[str]] | Mapping[Scope, Iterable[str]],
+    given: Grants | Mapping[str, Iterable[str]] | Mapping[Scope, Iterable[str]],
 ) -> Mapping[Scope, frozenset[Action]]:
+    if isinstance(given, Grants):
+        return given.by_scope
+    if not isinstance(given, Mapping):
+        raise ScopeError("Grants are made from a mapping of scopes to actions.")
     grants: dict[Scope, frozenset[Action]] = {}
     for key, actions in given.items():
+        if not isinstance(key, str | Scope):
+            raise ScopeError("A scope is a text.")
         scope = key if isinstance(key, Scope) else Scope._of_anybody(key)
         grants[scope] = grants.get(scope, frozenset()) | _actions(actions)
     return dict(sorted(grants.items(), key=lambda item: str(item[0])))
@@ -285,7 +291,7 @@ class Grants(_Covering):
         Raises:
             ScopeError: a text that is no scope, or no action.
         """
-        target = scope if isinstance(scope, Scope) else Scope.parse(scope)
+        target = scope if isinstance(scope, Scope) else Scope._of_anybody(scope)
         wanted = _action(action)
         return any(wanted in self.by_scope.get(held, ()) for held in target.upwards())
 

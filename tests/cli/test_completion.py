@@ -29,6 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, host: RunningServer) -> Path:
     command.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
     command.chmod(0o755)
     (folder / "notes.txt").write_text("")
+    (folder / "odd $(touch x) name").write_text("")
     (folder / "site").mkdir()
     (folder / "site" / "index.html").write_text("")
     profiles = folder / ".config" / "ecompute" / "config.toml"
@@ -79,6 +80,8 @@ def bash(home: Path) -> Iterator[pexpect.spawn[str]]:
         ("ecompute ssh ", "ecompute ssh |"),
         ("ecompute create x --type na", "ecompute create x --type nano |"),
         ("ecompute --url {url} --token-file token show w", "… show webserver |"),
+        ("ecompute --token-file od", r"ecompute --token-file odd\ \$\(touch\ x\)\ name |"),
+        ("ecompute --token-file si", "ecompute --token-file site/|"),
         ("ecompute --profile w", "ecompute --profile work |"),
         ("ecompute --profile=w", "ecompute --profile=work |"),
         ("ecompute ls --profile 127.0.0.1:", "ecompute ls --profile 127.0.0.1:1 |"),

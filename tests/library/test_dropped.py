@@ -28,6 +28,9 @@ def feeds(*openings: Callable[[Request], Socket]) -> Callable[[Request], None]:
     left = list(openings)
 
     def handle(request: Request) -> None:
+        if request.path.endswith("/terminal"):
+            request.upgrade().serve_until_closed()
+            return
         if not request.path.endswith("/ws"):
             request.answer({"id": "a", "name": "a", "status": "running"}, Connection="close")
             request.wire.drop()
@@ -62,7 +65,11 @@ def watch_of(client: ecompute.Client) -> Any:
     return watch
 
 
-@pytest.mark.parametrize("make", [events_of, watch_of])
+def terminal_of(client: ecompute.Client) -> Any:
+    return client.terminal("a").__enter__()
+
+
+@pytest.mark.parametrize("make", [events_of, watch_of, terminal_of])
 def test_what_is_dropped_ends(serve: Serve, make: Callable[[ecompute.Client], Any]) -> None:
     """Its threads and sockets are given back when it is collected, while its client goes on."""
     server = serve(feeds())

@@ -88,7 +88,11 @@ async def test_a_connection_that_breaks(
         )
         request.wire.drop()
 
-    for handle in (lambda request: request.wire.drop(), torn):
+    def echo(request: Request) -> None:
+        request.wire.send(f"{request.headers['authorization']} yourself\r\n\r\n".encode())
+        request.wire.drop()
+
+    for handle in (lambda request: request.wire.drop(), torn, echo):
         server = serve(handle, authority.server(demands=False) if secured else None)
         retries = ecompute.Retries(attempts=1)
         async with connect(server, token=TOKEN, verify=authority.file, retries=retries) as client:
@@ -114,6 +118,7 @@ async def test_a_server_that_takes_nothing(connect: Connect) -> None:
     [
         ("http", Proxy(render(503, b""))),
         ("http", lambda sock: sock.shutdown(socket.SHUT_RDWR)),
+        ("http", saying(f"HTTP/1.1 407 Basic {BASIC}\r\nContent-Length: 0\r\n\r\n".encode())),
         ("socks5", saying(b"\x05\x02", b"\x01\x01")),
         ("socks5", saying(b"\x05\x02", b"\x01\x00", b"\x05\x01\x00\x01")),
     ],

@@ -12,7 +12,7 @@ import ecompute
 from ecompute import profiles as profiles_module
 from ecompute import settings
 from ecompute.errors import InvalidArgument, MissingServer, MissingToken
-from ecompute.settings import Given, Settings, hidden
+from ecompute.settings import Given, Settings, checked_patience, hidden
 
 from .shown import shown
 
@@ -65,6 +65,15 @@ def profiles(tmp_path: Path) -> dict[str, str]:
     )
     file.chmod(0o600)
     return {"ECOMPUTE_CONFIG": str(file)}
+
+
+@pytest.mark.parametrize("bad", ["1", b"1", [], True, -1, float("nan")])
+def test_a_patience_that_is_none(bad: Any) -> None:
+    """What waits for something that comes by itself takes seconds, 0 and None, and however many."""
+    with pytest.raises(InvalidArgument, match="timeout must be a number of seconds above zero"):
+        checked_patience(bad)
+    assert (checked_patience(None), checked_patience(0)) == (None, 0)
+    assert checked_patience(float("inf")) == checked_patience(10**400) == checked_patience(1e300)
 
 
 def test_arguments_win_over_the_environment() -> None:
