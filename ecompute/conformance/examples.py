@@ -13,6 +13,15 @@ from hypothesis.strategies import SearchStrategy
 from .verdict import Deviation
 
 
+_HEALTH = (
+    HealthCheck.data_too_large,
+    HealthCheck.filter_too_much,
+    HealthCheck.large_base_example,
+    HealthCheck.too_slow,
+)
+"""What says something about the machine or the way to the server, and nothing about that."""
+
+
 def options(count: int) -> settings:
     """How Hypothesis is to work here: what it finds depends on the seed alone."""
     return settings(
@@ -21,7 +30,7 @@ def options(count: int) -> settings:
         deadline=None,
         derandomize=False,
         phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=[*HealthCheck.__members__.values()],
+        suppress_health_check=_HEALTH,
         report_multiple_bugs=False,
         print_blob=False,
     )

@@ -31,5 +31,5 @@ def run(server: RunningServer, folder: Path, *command: str) -> str:
         timeout=LIMIT,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
