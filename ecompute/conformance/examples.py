@@ -12,7 +12,6 @@ from hypothesis.strategies import SearchStrategy
 
 from .verdict import Deviation
 
-
 _HEALTH = (
     HealthCheck.data_too_large,
     HealthCheck.filter_too_much,
