@@ -171,7 +171,12 @@ DOORS = {
         "ecompute_server.pairs",
     },
     "cattrs": {"ecompute.contract.converter"},
-    "h11": {"ecompute_server.gateway.https", "ecompute_server.http", "ecompute_server.pairs"},
+    "h11": {
+        "ecompute.foreign",
+        "ecompute_server.gateway.https",
+        "ecompute_server.http",
+        "ecompute_server.pairs",
+    },
     "hypothesis": {"ecompute.conformance"},
     "libvirt": {"ecompute_server.hypervisor.libvirt"},
     "asyncssh": {"ecompute_server.guest"},
