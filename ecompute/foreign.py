@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import anyio
-import h11
 import httpcore
 
 from .errors import ConnectError, Error, InvalidArgument
@@ -80,7 +79,9 @@ def translate(error: Exception, url: str, tracker: Tracker | None = None) -> Err
     return ConnectError(f"{url} could not be reached{reason}.")
 
 
-_QUOTING = (httpcore.ProtocolError, httpcore.ProxyError, h11.ProtocolError)
+_QUOTING = (httpcore.ProtocolError, httpcore.ProxyError)
+_BELOW = "h11"
+"""What frames HTTP below httpcore, and whose exceptions are the causes of its own."""
 
 
 def _cut(error: BaseException) -> None:
@@ -91,7 +92,7 @@ def _cut(error: BaseException) -> None:
         if one is not None and id(one) not in cut:
             cut.add(id(one))
             one.__traceback__ = None
-            if isinstance(one, _QUOTING):
+            if isinstance(one, _QUOTING) or type(one).__module__.partition(".")[0] == _BELOW:
                 one.args = ("what the other side said is left out, since it may repeat what was sent to it",)
             left += [one.__cause__, one.__context__]
 
