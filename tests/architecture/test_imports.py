@@ -172,7 +172,6 @@ DOORS = {
     },
     "cattrs": {"ecompute.contract.converter"},
     "h11": {
-        "ecompute.foreign",
         "ecompute_server.gateway.https",
         "ecompute_server.http",
         "ecompute_server.pairs",

@@ -12,7 +12,7 @@ from ecompute.contract.problems import PROBLEMS, Code, Fault
 from .fault import fault, wrap
 
 
-@fault(area="errors")
+@fault("ERR-001", area="errors")
 def error_without_code() -> None:
     """Errors have no `code`."""
     from ecompute_server.core.refusal import Refusal
@@ -20,7 +20,7 @@ def error_without_code() -> None:
     wrap(Refusal, "body", lambda old, self: {k: v for k, v in old(self).items() if k != "code"})
 
 
-@fault(area="errors")
+@fault("ERR-006", area="errors")
 def error_repeats_the_id() -> None:
     """A 404 repeats the id of the path."""
     from ecompute_server.core.refusal import Refusal
@@ -40,7 +40,7 @@ def error_repeats_the_id() -> None:
     app.container_of = container_of  # type: ignore[attr-defined]
 
 
-@fault(area="errors")
+@fault("ERR-006", area="errors")
 def error_repeats_the_body() -> None:
     """A 400 repeats the value that was wrong."""
     from ecompute.contract import rules
@@ -60,7 +60,7 @@ def error_repeats_the_body() -> None:
     request_field(ask.CreateContainer, "instance_type", rule=instance_type)
 
 
-@fault(area="errors")
+@fault("ERR-005", area="errors")
 def request_id_always_the_same() -> None:
     """`X-Request-Id` is the same on every answer."""
     from ecompute_server.http import app
@@ -73,7 +73,7 @@ def request_id_always_the_same() -> None:
     app.secrets = Same  # type: ignore[assignment]
 
 
-@fault(area="errors")
+@fault("ERR-004", area="errors")
 def request_id_missing_on_errors() -> None:
     """Errors come without `X-Request-Id`."""
     from ecompute_server.http.app import Api
@@ -95,7 +95,7 @@ def request_id_missing_on_errors() -> None:
     Api.__call__ = patched  # type: ignore[method-assign]
 
 
-@fault(area="errors")
+@fault("ERR-003", area="errors")
 def errors_as_html() -> None:
     """Errors are told in HTML."""
     from starlette.responses import Response
@@ -108,7 +108,7 @@ def errors_as_html() -> None:
     wrap(responses, "error", error)
 
 
-@fault(area="errors")
+@fault("ERR-007", area="errors")
 def unknown_path_is_401() -> None:
     """An unknown path is answered with 401 to who has no credential."""
     from ecompute_server.core.refusal import Refusal
@@ -122,7 +122,7 @@ def unknown_path_is_401() -> None:
     wrap(Api, "_unknown", unknown)
 
 
-@fault(area="errors")
+@fault("ERR-009", area="errors")
 def wrong_method_without_allow() -> None:
     """A 405 comes without `Allow`."""
     from ecompute_server.core.refusal import Refusal
@@ -131,7 +131,7 @@ def wrong_method_without_allow() -> None:
     wrap(app, "_wrong_method", lambda old, allowed: Refusal(Code.METHOD_NOT_ALLOWED, "Not this way."))
 
 
-@fault(area="errors")
+@fault("ERR-010", area="errors")
 def body_before_scope() -> None:
     """A malformed body is told to a token that may not do this at all."""
     from ecompute_server.core.refusal import invalid
@@ -148,7 +148,7 @@ def body_before_scope() -> None:
     app.authorise = authorise
 
 
-@fault(area="errors")
+@fault("ERR-012", area="errors")
 def body_before_container() -> None:
     """A malformed body is told before the container is looked for."""
     from ecompute_server.core.refusal import invalid
@@ -164,7 +164,7 @@ def body_before_container() -> None:
     app.container_of = container_of
 
 
-@fault(area="errors")
+@fault("ERR-002", area="errors")
 def conflict_is_400() -> None:
     """A conflict has the status 400."""
     PROBLEMS[Code.CONFLICT]  # the row is there
@@ -176,7 +176,7 @@ def conflict_is_400() -> None:
     }
 
 
-@fault(area="errors")
+@fault("ERR-020", area="errors")
 def key_id_no_integer_is_404() -> None:
     """`/ssh-keys/abc` is answered with 404."""
     from ecompute_server.core.refusal import not_found
@@ -188,7 +188,7 @@ def key_id_no_integer_is_404() -> None:
     wrap(app, "invalid", invalid)
 
 
-@fault(area="errors")
+@fault("ERR-016", area="errors")
 def head_unknown() -> None:
     """`HEAD` is not known where `GET` is."""
     from ecompute_server.core.refusal import Refusal
@@ -202,7 +202,7 @@ def head_unknown() -> None:
     wrap(Api, "_admit", admit)
 
 
-@fault(area="readers")
+@fault("RDR-001", area="readers")
 def unknown_fields_refused() -> None:
     """A body with a field that the server does not know is refused."""
     from ecompute.contract import codec, endpoint
@@ -217,7 +217,7 @@ def unknown_fields_refused() -> None:
     wrap(codec, "read_request", read)
 
 
-@fault(area="readers")
+@fault("RDR-008", area="readers")
 def duplicate_names_taken() -> None:
     """Of two equal names in a body the last one counts."""
     from ecompute.contract import codec
@@ -225,7 +225,7 @@ def duplicate_names_taken() -> None:
     codec._STRICT = json.JSONDecoder(parse_constant=codec._no_constant)
 
 
-@fault(area="readers")
+@fault("RDR-013", area="readers")
 def nan_is_a_bug() -> None:
     """`NaN` in a body is answered with 500."""
     from ecompute.contract import codec
@@ -236,7 +236,7 @@ def nan_is_a_bug() -> None:
     codec._STRICT = json.JSONDecoder(object_pairs_hook=codec._no_duplicates, parse_constant=constant)
 
 
-@fault(area="readers")
+@fault("RDR-009", area="readers")
 def floats_are_integers() -> None:
     """`512.0` is taken for an integer."""
     from ecompute.contract import codec
@@ -259,7 +259,7 @@ def _rounded(value: Any) -> Any:
             return value
 
 
-@fault(area="readers")
+@fault("RDR-009", area="readers")
 def flags_are_integers() -> None:
     """`true` is taken for the integer 1."""
     from ecompute.contract import codec
@@ -275,7 +275,7 @@ def flags_are_integers() -> None:
     wrap(codec, "load_json", load)
 
 
-@fault(area="readers")
+@fault("RDR-010", area="readers")
 def texts_are_flags() -> None:
     """`"true"` is taken for a flag."""
     from ecompute.contract import codec
@@ -289,7 +289,7 @@ def texts_are_flags() -> None:
     wrap(codec, "load_json", load)
 
 
-@fault(area="readers")
+@fault("RDR-014", area="readers")
 def deep_nesting_is_a_bug() -> None:
     """A deeply nested body is answered with 500."""
     from ecompute.contract import codec
@@ -302,7 +302,7 @@ def deep_nesting_is_a_bug() -> None:
     wrap(codec, "load_json", load)
 
 
-@fault(area="readers")
+@fault("RDR-001", area="readers")
 def content_type_needed() -> None:
     """A body without `Content-Type: application/json` is refused."""
     from ecompute_server.core.refusal import Refusal
@@ -317,7 +317,7 @@ def content_type_needed() -> None:
     wrap(app, "read_body", read)
 
 
-@fault(area="readers")
+@fault("RDR-005", area="readers")
 def start_needs_json() -> None:
     """The body of `start` and `stop` must be JSON."""
     from ecompute.contract import codec
@@ -332,7 +332,7 @@ def start_needs_json() -> None:
     wrap(app, "read_body", read)
 
 
-@fault(area="readers")
+@fault("RDR-015", area="readers")
 def surrogates_are_a_bug() -> None:
     """A lone surrogate in a name is answered with 500."""
     from ecompute.contract import codec
@@ -349,7 +349,7 @@ def surrogates_are_a_bug() -> None:
     wrap(codec, "load_json", load)
 
 
-@fault(area="readers")
+@fault("RDR-018", area="readers")
 def big_numbers_are_a_bug() -> None:
     """A number beyond 64 bits is answered with 500."""
     from ecompute.contract import requests as ask

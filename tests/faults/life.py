@@ -25,7 +25,7 @@ def _life(around: Any) -> None:
     containers.step = step  # type: ignore[attr-defined]
 
 
-@fault(area="lifecycle")
+@fault("LIF-007", area="lifecycle")
 def status_goes_backwards() -> None:
     """A running container is told as initializing again, shortly."""
     from ecompute_server.core.presentation import View
@@ -45,7 +45,7 @@ def status_goes_backwards() -> None:
     wrap(View, "json", lambda old, self, record: self._written.clear() or old(self, record))
 
 
-@fault(area="lifecycle")
+@fault("LIF-003", area="lifecycle")
 def stop_is_answered_running() -> None:
     """`stop` is answered with the status that the container had."""
 
@@ -55,7 +55,7 @@ def stop_is_answered_running() -> None:
     handler("containers.stop", stop)
 
 
-@fault(area="lifecycle")
+@fault("LIF-007", area="lifecycle")
 def start_of_a_running_container_restarts() -> None:
     """`start` of a running container boots it again."""
     from ecompute_server.core.lifecycle import Command
@@ -67,7 +67,7 @@ def start_of_a_running_container_restarts() -> None:
     _life(around)
 
 
-@fault(area="lifecycle")
+@fault("LIF-008", area="lifecycle")
 def stop_twice_conflicts() -> None:
     """`stop` of a stopped container is a conflict."""
     from ecompute.contract.problems import Code
@@ -81,7 +81,7 @@ def stop_twice_conflicts() -> None:
     handler("containers.stop", stop)
 
 
-@fault(area="lifecycle")
+@fault("LIF-005", area="lifecycle")
 def start_says_initializing() -> None:
     """A started container is `initializing` at once, never `pending`."""
     from ecompute_server.core.lifecycle import Command
@@ -95,7 +95,7 @@ def start_says_initializing() -> None:
     _life(around)
 
 
-@fault(area="lifecycle")
+@fault("LIF-003", area="lifecycle")
 def pending_cannot_be_stopped() -> None:
     """`stop` while a container is on its way changes nothing."""
     from ecompute_server.core.lifecycle import BOOTING, Command, Step
@@ -106,7 +106,7 @@ def pending_cannot_be_stopped() -> None:
     _life(around)
 
 
-@fault(area="lifecycle")
+@fault("LIF-003", area="lifecycle")
 def reads_lag_behind() -> None:
     """After a stop, the container is read as it was, once."""
 
@@ -129,7 +129,7 @@ def reads_lag_behind() -> None:
     handler("containers.get", get)
 
 
-@fault(area="limits")
+@fault("LIM-002", area="limits")
 def one_container_too_many() -> None:
     """A user may have one container more than the limit."""
     from ecompute_server.handlers import containers
@@ -137,7 +137,7 @@ def one_container_too_many() -> None:
     wrap(containers, "_container_limit", lambda old, call: old(call) + 1)
 
 
-@fault(area="limits")
+@fault("LIM-001", area="limits")
 def one_container_too_few() -> None:
     """The last container that the limit allows is refused."""
     from ecompute_server.handlers import containers
@@ -145,7 +145,7 @@ def one_container_too_few() -> None:
     wrap(containers, "_container_limit", lambda old, call: old(call) - 1)
 
 
-@fault(area="limits")
+@fault("LIM-008", area="limits")
 def one_key_too_many() -> None:
     """A user may have one SSH key more than the limit."""
     from ecompute_server.store.people import SqliteKeys
@@ -156,7 +156,7 @@ def one_key_too_many() -> None:
     wrap(SqliteKeys, "add", add)
 
 
-@fault(area="limits")
+@fault("LIM-004", area="limits")
 def limit_races() -> None:
     """The limit is looked at before the container is written, so that two creates at once both pass."""
     import asyncio
@@ -170,7 +170,7 @@ def limit_races() -> None:
     wrap(SqliteContainers, "create", create)
 
 
-@fault(area="limits")
+@fault("LIM-010", area="limits")
 def key_limit_races() -> None:
     """The limit of keys is looked at before the key is written."""
     import asyncio
@@ -187,7 +187,7 @@ def key_limit_races() -> None:
     wrap(SqliteKeys, "add", add)
 
 
-@fault(area="limits")
+@fault("LIM-006", area="limits")
 def stopped_containers_do_not_count() -> None:
     """Stopped containers are not counted for the limit."""
     from ecompute_server.handlers import containers
@@ -201,7 +201,7 @@ def stopped_containers_do_not_count() -> None:
     assert SqliteContainers
 
 
-@fault(area="limits")
+@fault("LIM-005", area="limits")
 def deleted_containers_count() -> None:
     """A deleted container counts for the limit until a second has passed."""
     import asyncio
@@ -224,7 +224,7 @@ def deleted_containers_count() -> None:
     wrap(containers, "_container_limit", limit)
 
 
-@fault(area="limits")
+@fault("LIM-002", area="limits")
 def limit_is_forbidden() -> None:
     """A reached limit is answered with 403."""
     from ecompute.contract.problems import Code
@@ -234,7 +234,7 @@ def limit_is_forbidden() -> None:
     wrap(containers, "_too_many", lambda old, limit: Refusal(Code.FORBIDDEN, "You have too many containers."))
 
 
-@fault(area="limits")
+@fault("LIM-013", area="limits")
 def refused_create_leaves_a_container() -> None:
     """A create with another's key is refused, and the container is there all the same."""
     from ecompute_server.core.refusal import Refusal
@@ -258,7 +258,7 @@ def refused_create_leaves_a_container() -> None:
     handler("containers.create", create)
 
 
-@fault(area="idempotency")
+@fault("IDM-002", area="idempotency")
 def key_has_a_double_effect() -> None:
     """A repeated create under one idempotency key makes a second container and answers with the first."""
     from ecompute_server.http.idempotency import Repeats
@@ -272,7 +272,7 @@ def key_has_a_double_effect() -> None:
     wrap(Repeats, "answer", answer)
 
 
-@fault(area="idempotency")
+@fault("IDM-011", area="idempotency")
 def key_ignored() -> None:
     """Idempotency keys are ignored, though they are said to be supported."""
     from ecompute_server.http import idempotency
@@ -280,7 +280,7 @@ def key_ignored() -> None:
     wrap(idempotency, "repeatable", lambda old, *args: None)
 
 
-@fault(area="idempotency")
+@fault("IDM-002", area="idempotency")
 def key_ignored_for_rules() -> None:
     """Idempotency keys are ignored on ingress rules."""
     from ecompute_server.http import idempotency
@@ -292,7 +292,7 @@ def key_ignored_for_rules() -> None:
     )
 
 
-@fault(area="idempotency")
+@fault("IDM-003", area="idempotency")
 def another_body_gets_the_first_answer() -> None:
     """Another body under the same key gets the first answer instead of a conflict."""
     from ecompute_server.http import idempotency
@@ -304,7 +304,7 @@ def another_body_gets_the_first_answer() -> None:
     wrap(idempotency, "repeatable", repeatable)
 
 
-@fault(area="idempotency")
+@fault("IDM-004", area="idempotency")
 def key_shared_by_users() -> None:
     """One user's key gets another user's answer."""
     from ecompute_server.store import receipts
@@ -318,7 +318,7 @@ def key_shared_by_users() -> None:
     wrap(receipts.SqliteReceipts, "find", find)
 
 
-@fault(area="idempotency")
+@fault("IDM-005", area="idempotency")
 def key_shared_by_paths() -> None:
     """The same key on another path is a conflict."""
     from ecompute_server.http import idempotency
@@ -330,7 +330,7 @@ def key_shared_by_paths() -> None:
     wrap(idempotency, "repeatable", repeatable)
 
 
-@fault(area="idempotency")
+@fault("IDM-001", area="idempotency")
 def refusals_are_kept() -> None:
     """A refusal is kept under its key, so that a repetition is refused when it could be done."""
     from ecompute_server.core.refusal import Refusal
@@ -351,7 +351,7 @@ def refusals_are_kept() -> None:
     wrap(Repeats, "answer", answer)
 
 
-@fault(area="idempotency")
+@fault("IDM-008", area="idempotency")
 def key_under_way_is_served() -> None:
     """Two requests with the same key at once both have their effect."""
     from ecompute_server.http.idempotency import Repeats
@@ -378,7 +378,7 @@ def _keep_anyway(old: Any, db: Any, receipt: Any, result: Any) -> None:
         return
 
 
-@fault(area="idempotency")
+@fault("IDM-006", area="idempotency")
 def long_keys_refused() -> None:
     """A key of 255 characters is refused."""
     from ecompute_server.http import idempotency
@@ -386,7 +386,7 @@ def long_keys_refused() -> None:
     idempotency.IDEMPOTENCY_KEY_LENGTH = range(1, 255)  # type: ignore[attr-defined]
 
 
-@fault(area="idempotency")
+@fault("IDM-009", area="idempotency")
 def any_key_taken() -> None:
     """A key of 256 characters is taken."""
     from ecompute_server.http import idempotency
@@ -409,37 +409,37 @@ def _at_start(statement: str) -> None:
     wrap(SqliteContainers, "__init__", init)
 
 
-@fault(area="persistence")
+@fault("PER-002", area="persistence")
 def rules_lost_by_a_restart() -> None:
     """After a restart there are no ingress rules."""
     _at_start("UPDATE containers SET ingress = '[]'")
 
 
-@fault(area="persistence")
+@fault("PER-002", area="persistence")
 def names_lost_by_a_restart() -> None:
     """After a restart containers have their ids as names."""
     _at_start("UPDATE containers SET name = id")
 
 
-@fault(area="persistence")
+@fault("PER-003", area="persistence")
 def containers_stay_down_after_a_restart() -> None:
     """After a restart containers that ran are stopped."""
     _at_start("UPDATE containers SET status = 'stopped'")
 
 
-@fault(area="persistence")
+@fault("PER-007", area="persistence")
 def tokens_lost_by_a_restart() -> None:
     """After a restart API tokens are not valid any more."""
     _at_start("DELETE FROM tokens")
 
 
-@fault(area="persistence")
+@fault("PER-010", area="persistence")
 def key_ids_begin_again() -> None:
     """After a restart the ids of keys that were deleted are given again."""
     _at_start("DELETE FROM sqlite_sequence WHERE name = 'ssh_keys'")
 
 
-@fault(area="persistence")
+@fault("PER-011", area="persistence")
 def idempotency_keys_forgotten() -> None:
     """A restart forgets the answers that were kept under idempotency keys."""
     _at_start("DELETE FROM receipts")

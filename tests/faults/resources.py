@@ -12,7 +12,7 @@ from ecompute.contract import requests as ask
 from .fault import fault, handler, request_field, rule, wrap
 
 
-@fault(area="keys")
+@fault("KEY-015", area="keys")
 def key_ids_reused() -> None:
     """The id of a deleted key is given again."""
     from ecompute_server.store import people
@@ -26,7 +26,7 @@ def key_ids_reused() -> None:
     wrap(people, "insert", insert)
 
 
-@fault(area="keys")
+@fault("KEY-004", area="keys")
 def key_twice() -> None:
     """The same key may be registered twice."""
     import secrets
@@ -43,7 +43,7 @@ def key_twice() -> None:
     ssh_keys.PublicKey = AnyKey  # type: ignore[assignment,misc]
 
 
-@fault(area="keys")
+@fault("KEY-009", area="keys")
 def key_of_another_type() -> None:
     """The type inside a key's blob is not compared with the one in front of it."""
     from ecompute.contract import public_key
@@ -55,7 +55,7 @@ def key_of_another_type() -> None:
     wrap(public_key, "_check", check)
 
 
-@fault(area="keys")
+@fault("KEY-010", area="keys")
 def short_rsa_keys() -> None:
     """RSA keys of 1024 bits are taken."""
     from ecompute.contract import public_key
@@ -63,7 +63,7 @@ def short_rsa_keys() -> None:
     public_key.MIN_RSA_BITS = 1024
 
 
-@fault(area="keys")
+@fault("KEY-011", area="keys")
 def point_off_its_curve() -> None:
     """ECDSA points are not checked to be on their curve."""
     from ecompute.contract import public_key
@@ -75,7 +75,7 @@ def point_off_its_curve() -> None:
     wrap(public_key, "_ecdsa", ecdsa)
 
 
-@fault(area="keys")
+@fault("KEY-008", area="keys")
 def key_options_taken() -> None:
     """Options in front of a key are dropped rather than refused."""
 
@@ -86,7 +86,7 @@ def key_options_taken() -> None:
     rule(ask.AddSSHKey, "public_key", public_key)
 
 
-@fault(area="keys")
+@fault("KEY-014", area="keys")
 def keys_oldest_first() -> None:
     """Keys are listed oldest first."""
     from ecompute_server.store.people import SqliteKeys
@@ -94,7 +94,7 @@ def keys_oldest_first() -> None:
     wrap(SqliteKeys, "of_user", lambda old, self, user_id: list(reversed(old(self, user_id))))
 
 
-@fault(area="keys")
+@fault("KEY-016", area="keys")
 def deleted_key_twice() -> None:
     """Deleting a key that is not there answers `ok`."""
     from ecompute_server.store.people import SqliteKeys
@@ -106,55 +106,55 @@ def deleted_key_twice() -> None:
     wrap(SqliteKeys, "remove", remove)
 
 
-@fault(area="keys")
+@fault("KEY-006", area="keys")
 def key_comment_lost() -> None:
     """The comment of a key is not kept."""
     rule(ask.AddSSHKey, "public_key", lambda old, value, bounds: " ".join(old(value, bounds).split(" ")[:2]))
 
 
-@fault(area="creation")
+@fault("CRE-002", area="creation")
 def memory_by_default_1024() -> None:
     """A container without `memory_mb` gets 1024."""
     request_field(ask.CreateContainer, "memory_mb", default=1024)
 
 
-@fault(area="creation")
+@fault("CRE-003", area="creation")
 def storage_by_default_10() -> None:
     """A container without `storage_gb` gets 10."""
     request_field(ask.CreateContainer, "storage_gb", default=10)
 
 
-@fault(area="creation")
+@fault("CRE-001", area="creation")
 def type_by_default_micro() -> None:
     """A container without a type is a `micro`."""
     request_field(ask.CreateContainer, "instance_type", default="micro")
 
 
-@fault(area="creation")
+@fault("CRE-004", area="creation")
 def ssh_by_default_on() -> None:
     """SSH is on unless it is turned off."""
     request_field(ask.CreateContainer, "ssh_enabled", default=True)
 
 
-@fault(area="creation")
+@fault("CRE-005", area="creation")
 def mounts_by_default_home() -> None:
     """A container without mount paths persists `/home`."""
     request_field(ask.CreateContainer, "mount_paths", default=("/home",))
 
 
-@fault(area="creation")
+@fault("CRE-006", area="creation")
 def zero_memory_refused() -> None:
     """`memory_mb: 0` is refused instead of being the default."""
     request_field(ask.CreateContainer, "memory_mb", empty=())
 
 
-@fault(area="creation")
+@fault("CRE-006", area="creation")
 def empty_mounts_refused() -> None:
     """`mount_paths: []` is refused in a create body."""
     request_field(ask.CreateContainer, "mount_paths", empty=())
 
 
-@fault(area="creation")
+@fault("CRE-010", area="creation")
 def memory_off_by_one() -> None:
     """64 MB are refused."""
     rule(
@@ -164,7 +164,7 @@ def memory_off_by_one() -> None:
     )
 
 
-@fault(area="creation")
+@fault("CRE-011", area="creation")
 def memory_beyond_its_end() -> None:
     """65537 MB are taken."""
     rule(
@@ -174,7 +174,7 @@ def memory_beyond_its_end() -> None:
     )
 
 
-@fault(area="creation")
+@fault("CRE-009", area="creation")
 def name_of_64() -> None:
     """A name of 64 characters is taken."""
     rule(
@@ -184,7 +184,7 @@ def name_of_64() -> None:
     )
 
 
-@fault(area="creation")
+@fault("CRE-009", area="creation")
 def name_with_controls() -> None:
     """Control characters in a name are dropped instead of refused."""
     rule(
@@ -194,13 +194,13 @@ def name_with_controls() -> None:
     )
 
 
-@fault(area="creation")
+@fault("CRE-026", area="creation")
 def name_not_trimmed() -> None:
     """Spaces around a name stay."""
     rule(ask.CreateContainer, "name", lambda old, value, bounds: old(value, bounds) and value)
 
 
-@fault(area="creation")
+@fault("CRE-018", area="creation")
 def keys_may_repeat() -> None:
     """The same key twice in `ssh_key_ids` is taken."""
     rule(
@@ -210,13 +210,13 @@ def keys_may_repeat() -> None:
     )
 
 
-@fault(area="creation")
+@fault("CRE-017", area="creation")
 def no_key_needed() -> None:
     """A container without any key is made."""
     rule(ask.CreateContainer, "ssh_key_ids", lambda old, value, bounds: tuple(value) and old(value, bounds))
 
 
-@fault(area="creation")
+@fault("CRE-021", area="creation")
 def first_fault_only() -> None:
     """Of several faults in a body only the first is told."""
     from ecompute_server.http import app
@@ -224,7 +224,7 @@ def first_fault_only() -> None:
     wrap(app, "invalid", lambda old, faults: old(faults[:1]))
 
 
-@fault(area="containers")
+@fault("CON-016", area="containers")
 def list_is_stale_after_delete() -> None:
     """A deleted container stays in the list until the next change."""
     from ecompute_server.store.containers import SqliteContainers
@@ -243,7 +243,7 @@ def list_is_stale_after_delete() -> None:
     wrap(SqliteContainers, "_remember", remember)
 
 
-@fault(area="containers")
+@fault("LIF-010", area="containers")
 def deleted_container_still_answers() -> None:
     """`GET` of a deleted container answers until it is cleaned up."""
     from ecompute_server.http import app
@@ -258,7 +258,7 @@ def deleted_container_still_answers() -> None:
     wrap(app, "container_of", container_of)
 
 
-@fault(area="containers")
+@fault("CON-006", area="containers")
 def containers_oldest_first() -> None:
     """Containers are listed oldest first."""
     from ecompute_server.store.containers import SqliteContainers
@@ -266,7 +266,7 @@ def containers_oldest_first() -> None:
     wrap(SqliteContainers, "of_user", lambda old, self, user_id: list(reversed(old(self, user_id))))
 
 
-@fault(area="containers")
+@fault("CRE-026", area="containers")
 def list_and_get_differ() -> None:
     """The list leaves `storage_gb` at its default."""
     from ecompute_server.core.presentation import View
@@ -280,7 +280,7 @@ def list_and_get_differ() -> None:
     wrap(View, "json", json_of)
 
 
-@fault(area="containers")
+@fault("CON-010", area="containers")
 def time_without_zone() -> None:
     """`created_at` is told in local time with an offset."""
     from ecompute_server.core.presentation import View
@@ -294,7 +294,7 @@ def time_without_zone() -> None:
     wrap(View, "_container", container)
 
 
-@fault(area="containers")
+@fault("CON-003", area="containers")
 def hostname_by_name() -> None:
     """The host name is made of the container's name."""
     from ecompute_server.core.presentation import View
@@ -302,7 +302,7 @@ def hostname_by_name() -> None:
     wrap(View, "hostname", lambda old, self, record: f"{record.name}.{self.domain}")
 
 
-@fault(area="creation")
+@fault("CRE-006", area="creation")
 def created_is_201() -> None:
     """A create is answered with 201."""
     from ecompute_server.http import responses
@@ -317,7 +317,7 @@ def created_is_201() -> None:
     wrap(responses, "_json", _json)
 
 
-@fault(area="containers")
+@fault("CON-007", area="containers")
 def delete_is_204() -> None:
     """A delete is answered with 204 and nothing."""
     from ecompute_server.http import responses
@@ -328,7 +328,7 @@ def delete_is_204() -> None:
     wrap(responses, "_json", _json)
 
 
-@fault(area="ssh_access")
+@fault("SSH-003", area="ssh_access")
 def ssh_access_not_kept() -> None:
     """Turning SSH access on is answered, and forgotten."""
     from ecompute_server.core import edits
@@ -347,7 +347,7 @@ def ssh_access_not_kept() -> None:
     handler("ssh_access.set", set_)
 
 
-@fault(area="ssh_access")
+@fault("SSH-008", area="ssh_access")
 def ssh_command_without_ssh() -> None:
     """`ssh_command` is told also while SSH is off."""
     from ecompute_server.core.presentation import View
@@ -359,7 +359,7 @@ def ssh_command_without_ssh() -> None:
     wrap(View, "_container", container)
 
 
-@fault(area="ssh_access")
+@fault("SSH-002", area="ssh_access")
 def ssh_access_only_on() -> None:
     """SSH access can be turned on but not off."""
     from ecompute_server.core import edits
@@ -367,19 +367,19 @@ def ssh_access_only_on() -> None:
     wrap(edits, "set_ssh_access", lambda old, record, enabled: old(record, enabled or record.ssh_enabled))
 
 
-@fault(area="ingress")
+@fault("ING-003", area="ingress")
 def port_9000() -> None:
     """Port 9000 may be published."""
     rule(ask.AddIngress, "port", lambda old, value, bounds: value if value == 9000 else old(value, bounds))
 
 
-@fault(area="ingress")
+@fault("ING-002", area="ingress")
 def port_8000_refused() -> None:
     """Port 8000 may not be published."""
     rule(ask.AddIngress, "port", lambda old, value, bounds: old(79 if value == 8000 else value, bounds))
 
 
-@fault(area="ingress")
+@fault("ING-004", area="ingress")
 def target_is_80() -> None:
     """Without a target port a rule leads to 80."""
 
@@ -392,7 +392,7 @@ def target_is_80() -> None:
     handler("ingress.add", add)
 
 
-@fault(area="ingress")
+@fault("ING-010", area="ingress")
 def rule_replaced_with_a_new_id() -> None:
     """A rule for a port that has one gets a new id."""
     from ecompute_server.core import edits
@@ -404,7 +404,7 @@ def rule_replaced_with_a_new_id() -> None:
     wrap(edits, "put_rule", put_rule)
 
 
-@fault(area="ingress")
+@fault("ING-012", area="ingress")
 def rules_by_age() -> None:
     """Rules are listed by age instead of by port."""
     from ecompute_server.core import edits
@@ -412,7 +412,7 @@ def rules_by_age() -> None:
     wrap(edits, "_sorted", lambda old, *rules: tuple(sorted(rules, key=lambda rule: rule.id)))
 
 
-@fault(area="ingress")
+@fault("ING-016", area="ingress")
 def absent_rule_removed() -> None:
     """Removing a rule that is not there answers `ok`."""
     from ecompute_server.core import edits
@@ -420,7 +420,7 @@ def absent_rule_removed() -> None:
     wrap(edits, "remove_rule", lambda old, record, port: attrs.evolve(old(record, port), result=True))
 
 
-@fault(area="ingress")
+@fault("ING-014", area="ingress")
 def https_by_any_port() -> None:
     """`https_enabled` is true once any port is published."""
     from ecompute_server.core.record import ContainerRecord
@@ -428,7 +428,7 @@ def https_by_any_port() -> None:
     wrap(ContainerRecord, "https_enabled", lambda old, self: bool(self.ingress))
 
 
-@fault(area="ingress")
+@fault("ING-001", area="ingress")
 def rule_time_as_text() -> None:
     """`created_at` of a rule is a text."""
     from ecompute_server.handlers import ingress
@@ -439,13 +439,13 @@ def rule_time_as_text() -> None:
     wrap(ingress, "_present", present)
 
 
-@fault(area="ingress")
+@fault("ING-006", area="ingress")
 def zero_target_refused() -> None:
     """`target_port: 0` is refused."""
     request_field(ask.AddIngress, "target_port", empty=())
 
 
-@fault(area="mounts")
+@fault("MNT-005", area="mounts")
 def mount_path_escapes() -> None:
     """`..` in a mount path is resolved instead of refused, so that it leads anywhere."""
     import posixpath
@@ -457,7 +457,7 @@ def mount_path_escapes() -> None:
     )
 
 
-@fault(area="mounts")
+@fault("MNT-006", area="mounts")
 def system_folders_mounted() -> None:
     """`/etc` may be a mount path."""
     from ecompute.contract import rules
@@ -465,7 +465,7 @@ def system_folders_mounted() -> None:
     rules.FORBIDDEN_ROOTS = tuple(root for root in rules.FORBIDDEN_ROOTS if root != "/etc")
 
 
-@fault(area="mounts")
+@fault("MNT-021", area="mounts")
 def libraries_mounted() -> None:
     """`/lib64` may be a mount path."""
     from ecompute.contract import rules
@@ -473,7 +473,7 @@ def libraries_mounted() -> None:
     wrap(rules, "mount_path", lambda old, value: value if value == "/lib64" else old(value))
 
 
-@fault(area="mounts")
+@fault("MNT-012", area="mounts")
 def nested_mounts() -> None:
     """A mount path inside another one is taken."""
     from ecompute.contract import rules
@@ -485,7 +485,7 @@ def nested_mounts() -> None:
         rule(cls, "mount_paths", mount_paths)
 
 
-@fault(area="mounts")
+@fault("MNT-009", area="mounts")
 def seventeen_mounts() -> None:
     """17 mount paths are taken."""
     from ecompute.contract import catalog
@@ -493,14 +493,14 @@ def seventeen_mounts() -> None:
     catalog.MAX_MOUNT_PATHS = 17
 
 
-@fault(area="mounts")
+@fault("MNT-003", area="mounts")
 def mounts_as_written() -> None:
     """Mount paths are kept as they were written."""
     for cls in (ask.CreateContainer, ask.SetMounts):
         rule(cls, "mount_paths", lambda old, value, bounds: old(value, bounds) and tuple(value))
 
 
-@fault(area="mounts")
+@fault("MNT-017", area="mounts")
 def same_mounts_restart() -> None:
     """The same mount paths in another order restart the container."""
     from ecompute_server.core import edits
@@ -511,7 +511,7 @@ def same_mounts_restart() -> None:
     wrap(edits, "set_mounts", set_mounts)
 
 
-@fault(area="mounts")
+@fault("MNT-016", area="mounts")
 def stopped_containers_restart() -> None:
     """Changing the mount paths of a stopped container starts it."""
     from ecompute_server.core import edits
@@ -524,7 +524,7 @@ def stopped_containers_restart() -> None:
     wrap(edits, "set_mounts", set_mounts)
 
 
-@fault(area="mounts")
+@fault("MNT-014", area="mounts")
 def mounts_say_no_restart() -> None:
     """`restarted` is always false."""
 
@@ -534,7 +534,7 @@ def mounts_say_no_restart() -> None:
     handler("mounts.set", set_)
 
 
-@fault(area="mounts")
+@fault("MNT-018", area="mounts")
 def data_lost_with_its_path() -> None:
     """Nothing persists over stop and start."""
     from ecompute_server.hypervisor.simulated.files import Files

@@ -24,79 +24,79 @@ def _unchecked(name: str) -> None:
     app.authorise = authorise  # type: ignore[attr-defined]
 
 
-@fault(area="authorisation")
+@fault("AUT-101", area="authorisation")
 def list_needs_no_scope() -> None:
     """Any token may list the containers."""
     _unchecked("containers.list")
 
 
-@fault(area="authorisation")
+@fault("AUT-102", area="authorisation")
 def create_needs_no_scope() -> None:
     """Any token may create containers."""
     _unchecked("containers.create")
 
 
-@fault(area="authorisation")
+@fault("AUT-104", area="authorisation")
 def delete_needs_no_scope() -> None:
     """Any token may delete containers."""
     _unchecked("containers.delete")
 
 
-@fault(area="authorisation")
+@fault("AUT-106", area="authorisation")
 def stop_needs_no_scope() -> None:
     """Any token may stop containers."""
     _unchecked("containers.stop")
 
 
-@fault(area="authorisation")
+@fault("AUT-112", area="authorisation")
 def ingress_list_needs_no_scope() -> None:
     """Any token may list ingress rules."""
     _unchecked("ingress.list")
 
 
-@fault(area="authorisation")
+@fault("AUT-116", area="authorisation")
 def mounts_set_needs_no_scope() -> None:
     """Any token may change mount paths."""
     _unchecked("mounts.set")
 
 
-@fault(area="authorisation")
+@fault("AUT-109", area="authorisation")
 def key_delete_needs_no_scope() -> None:
     """Any token may delete SSH keys."""
     _unchecked("ssh_keys.delete")
 
 
-@fault(area="authorisation")
+@fault("AUT-117", area="authorisation")
 def feed_needs_no_scope() -> None:
     """Any token may open the events feed."""
     _unchecked("events")
 
 
-@fault(area="authorisation")
+@fault("AUT-118", area="authorisation")
 def terminal_needs_no_scope() -> None:
     """Any token may open a terminal."""
     _unchecked("terminal")
 
 
-@fault(area="authorisation")
+@fault("AUT-005", area="authorisation")
 def ssh_access_by_read() -> None:
     """Changing SSH access needs `read` instead of `update`."""
     row("ssh_access.set", action=Action.READ)
 
 
-@fault(area="authorisation")
+@fault("AUT-005", area="authorisation")
 def start_by_create() -> None:
     """Starting needs `create` instead of `update`."""
     row("containers.start", action=Action.CREATE)
 
 
-@fault(area="authorisation")
+@fault("AUT-005", area="authorisation")
 def ingress_by_all_containers_only() -> None:
     """Adding a rule needs a grant on all containers; one on the container itself is not enough."""
     row("ingress.add", scope="compute.<uid>.containers")
 
 
-@fault(area="authorisation")
+@fault("AUT-101", area="authorisation")
 def scope_covers_its_parent() -> None:
     """A grant on one container counts for all of them."""
     from ecompute.contract.scopes import Grants, Scope
@@ -111,7 +111,7 @@ def scope_covers_its_parent() -> None:
     wrap(Grants, "allows", allows)
 
 
-@fault(area="authorisation")
+@fault("AUT-103", area="authorisation")
 def grant_on_any_container_is_enough() -> None:
     """A grant on one container counts for another one."""
     from ecompute.contract.scopes import Grants, Scope
@@ -129,7 +129,7 @@ def grant_on_any_container_is_enough() -> None:
     wrap(Grants, "allows", allows)
 
 
-@fault(area="authorisation")
+@fault("AUT-101", area="authorisation")
 def resource_not_compared() -> None:
     """A grant on the keys counts for containers as well."""
     from ecompute.contract.scopes import Grants, Scope
@@ -144,7 +144,7 @@ def resource_not_compared() -> None:
     wrap(Grants, "allows", allows)
 
 
-@fault(area="authorisation")
+@fault("AUT-001", area="authorisation")
 def unauthenticated_without_challenge() -> None:
     """A 401 comes without `WWW-Authenticate`."""
     from ecompute_server.http import responses
@@ -158,7 +158,7 @@ def unauthenticated_without_challenge() -> None:
     wrap(responses, "error", error)
 
 
-@fault(area="authorisation")
+@fault("AUT-003", area="authorisation")
 def token_in_the_query_counts() -> None:
     """`?token=` is taken on ordinary requests as well."""
     from ecompute_server.http import gate
@@ -166,7 +166,7 @@ def token_in_the_query_counts() -> None:
     wrap(gate, "bearer", lambda old, connection, *, query_allowed: old(connection, query_allowed=True))
 
 
-@fault(area="authorisation")
+@fault("AUT-004", area="authorisation")
 def scheme_in_its_own_case() -> None:
     """`bearer` in small letters is no credential."""
     from ecompute_server.http import gate
@@ -178,7 +178,7 @@ def scheme_in_its_own_case() -> None:
     wrap(gate, "bearer", bearer)
 
 
-@fault(area="authorisation")
+@fault("AUT-104", area="authorisation")
 def refused_but_done() -> None:
     """A token without the scope gets its 403 after the container was deleted."""
     from ecompute_server.core.refusal import Refusal
@@ -209,7 +209,7 @@ def refused_but_done() -> None:
     wrap(HANDLERS, "containers.delete", delete)
 
 
-@fault(area="authorisation")
+@fault("AUT-005", area="authorisation")
 def needed_names_the_wrong_action() -> None:
     """The 403 names `read`, whatever was needed."""
     from ecompute_server.http import gate
@@ -221,7 +221,7 @@ def needed_names_the_wrong_action() -> None:
     wrap(gate, "missing", missing)
 
 
-@fault(area="tokens")
+@fault("TOK-014", area="tokens")
 def revoked_token_lives_on() -> None:
     """A revoked token is taken for as long as the server remembers it as valid."""
     from ecompute_server.identity.credentials import Credentials
@@ -233,7 +233,7 @@ def revoked_token_lives_on() -> None:
     wrap(Credentials, "revoke_token", revoke)
 
 
-@fault(area="tokens")
+@fault("TOK-015", area="tokens")
 def revoked_token_keeps_its_sockets() -> None:
     """What a revoked token has open stays open."""
     from ecompute_server.http.conversations import Conversations
@@ -241,7 +241,7 @@ def revoked_token_keeps_its_sockets() -> None:
     wrap(Conversations, "check", lambda old, self: None)
 
 
-@fault(area="tokens")
+@fault("TOK-003", area="tokens")
 def token_shown_again() -> None:
     """The list of tokens has something in `token`."""
     import ecompute_server.handlers.tokens as tokens
@@ -249,7 +249,7 @@ def token_shown_again() -> None:
     wrap(tokens, "_present", lambda old, call, record, text: old(call, record, text or "ecloud_hidden"))
 
 
-@fault(area="tokens")
+@fault("TOK-010", area="tokens")
 def token_for_anybodys_things() -> None:
     """A token may be made with scopes of another user, though they do nothing."""
     from ecompute_server.handlers import tokens
@@ -270,19 +270,19 @@ def token_for_anybodys_things() -> None:
     tokens.Scope = AnyUser  # type: ignore[assignment,misc]
 
 
-@fault(area="tokens")
+@fault("AUT-120", area="tokens")
 def tokens_manage_tokens() -> None:
     """An API token may list the tokens."""
     row("tokens.list", auth=Auth.ANY)
 
 
-@fault(area="tokens")
+@fault("AUT-121", area="tokens")
 def token_makes_tokens() -> None:
     """An API token may make another one, with more rights than its own."""
     row("tokens.create", auth=Auth.ANY)
 
 
-@fault(area="tokens")
+@fault("TOK-006", area="tokens")
 def thirty_days_are_hours() -> None:
     """A token for 30 days expires after 30 hours."""
     from ecompute_server.handlers import tokens
@@ -294,7 +294,7 @@ def thirty_days_are_hours() -> None:
     wrap(tokens, "expiry", expiry)
 
 
-@fault(area="tokens")
+@fault("TOK-019", area="tokens")
 def token_grants_dropped() -> None:
     """Of a token's scopes only the first is kept."""
     from ecompute_server.identity.credentials import Credentials
@@ -305,7 +305,7 @@ def token_grants_dropped() -> None:
     wrap(Credentials, "mint_token", mint)
 
 
-@fault(area="tokens")
+@fault("TOK-006", area="tokens")
 def expired_never() -> None:
     """`never` is told as a moment in a hundred years instead of 0."""
     from ecompute_server.handlers import tokens
@@ -326,13 +326,13 @@ def _of_anybody(name: str) -> None:
     wrap(app, "container_of", container_of)
 
 
-@fault(area="tenants")
+@fault("TEN-101", area="tenants")
 def containers_of_others_found() -> None:
     """Any user's container is found by its id."""
     _of_anybody("containers.get")
 
 
-@fault(area="tenants")
+@fault("TEN-110", area="tenants")
 def rules_of_others_deleted() -> None:
     """Anybody may remove a rule of anybody's container."""
     _of_anybody("ingress.remove")
@@ -351,7 +351,7 @@ def _foreign(answer: Callable[[Any], Exception]) -> None:
     wrap(app, "container_of", container_of)
 
 
-@fault(area="tenants")
+@fault("TEN-104", area="tenants")
 def foreign_is_forbidden() -> None:
     """Another user's container is answered with 403 instead of 404 to a stop, which tells that it exists."""
     from ecompute.contract.problems import Code
@@ -365,7 +365,7 @@ def foreign_is_forbidden() -> None:
     _foreign(answer)
 
 
-@fault(area="tenants")
+@fault("TEN-101", area="tenants")
 def foreign_has_another_sentence() -> None:
     """A 404 for another user's container has another text than one for none."""
     from ecompute_server.core.refusal import not_found
@@ -373,7 +373,7 @@ def foreign_has_another_sentence() -> None:
     _foreign(lambda row: not_found("such container"))
 
 
-@fault(area="tenants")
+@fault("TEN-105", area="tenants")
 def keys_of_others_deleted() -> None:
     """Anybody may delete anybody's SSH key."""
     from ecompute_server.store.people import SqliteKeys
@@ -387,7 +387,7 @@ def keys_of_others_deleted() -> None:
     wrap(SqliteKeys, "remove", remove)
 
 
-@fault(area="tenants")
+@fault("TEN-003", area="tenants")
 def keys_of_others_used() -> None:
     """A container may be created with another user's key."""
     from ecompute_server.store.people import SqliteKeys
@@ -404,7 +404,7 @@ def keys_of_others_used() -> None:
     wrap(SqliteKeys, "of_user", of_user)
 
 
-@fault(area="tenants")
+@fault("TEN-015", area="tenants")
 def events_of_others_told() -> None:
     """The feed tells the changes of all users' containers."""
     from ecompute_server.broadcast import Broadcast
@@ -422,7 +422,7 @@ def events_of_others_told() -> None:
     wrap(Broadcast, "publish", publish)
 
 
-@fault(area="tenants")
+@fault("TEN-113", area="tenants")
 def tokens_of_others_revoked() -> None:
     """Anybody may revoke anybody's API token."""
     from ecompute_server.store.credentials import SqliteTokens
@@ -436,7 +436,7 @@ def tokens_of_others_revoked() -> None:
     wrap(SqliteTokens, "remove", remove)
 
 
-@fault(area="sessions")
+@fault("SES-003", area="sessions")
 def session_hands_out_its_token() -> None:
     """`GET /api/session` answers with a token."""
 
@@ -446,13 +446,13 @@ def session_hands_out_its_token() -> None:
     handler("session", session)
 
 
-@fault(area="sessions")
+@fault("SES-002", area="sessions")
 def session_refuses_tokens() -> None:
     """`GET /api/session` is open to sessions only."""
     row("session", auth=Auth.SESSION)
 
 
-@fault(area="sessions")
+@fault("SES-005", area="sessions")
 def login_tells_unknown_users() -> None:
     """A login with an unknown user name has an answer of its own."""
     from ecompute.contract.problems import Code

@@ -9,7 +9,7 @@ import attrs
 from .fault import fault, request_field, wrap
 
 
-@fault(area="feed")
+@fault("FED-003", area="feed")
 def event_lost() -> None:
     """`initializing` is never told."""
     from ecompute_server import broadcast
@@ -21,7 +21,7 @@ def event_lost() -> None:
     wrap(broadcast, "news", news)
 
 
-@fault(area="feed")
+@fault("FED-007", area="feed")
 def every_tenth_event_lost() -> None:
     """One event of ten is lost."""
     from ecompute_server.broadcast import Broadcast
@@ -37,7 +37,7 @@ def every_tenth_event_lost() -> None:
     wrap(Broadcast, "publish", publish)
 
 
-@fault(area="feed")
+@fault("FED-003", area="feed")
 def events_out_of_order() -> None:
     """Two events that wait for their reader are told in the wrong order."""
     from ecompute_server.broadcast import Subscription
@@ -55,7 +55,7 @@ def events_out_of_order() -> None:
     wrap(Subscription, "put", put)
 
 
-@fault(area="feed")
+@fault("FED-007", area="feed")
 def event_told_twice() -> None:
     """Every event is told twice."""
     from ecompute_server.broadcast import Subscription
@@ -67,7 +67,7 @@ def event_told_twice() -> None:
     wrap(Subscription, "put", put)
 
 
-@fault(area="feed")
+@fault("FED-007", area="feed")
 def deletion_not_told() -> None:
     """That a container was deleted is not told, though it usually is."""
     from ecompute_server import broadcast
@@ -85,7 +85,7 @@ def deletion_not_told() -> None:
     wrap(broadcast, "news", news)
 
 
-@fault(area="feed")
+@fault("FED-003", area="feed")
 def new_container_not_told() -> None:
     """A new container is told only when it runs."""
     from ecompute_server import broadcast
@@ -96,7 +96,7 @@ def new_container_not_told() -> None:
     wrap(broadcast, "news", news)
 
 
-@fault(area="feed")
+@fault("FED-001", area="feed")
 def snapshot_without_names() -> None:
     """The first message has containers without names."""
     from ecompute.contract import codec
@@ -111,7 +111,7 @@ def snapshot_without_names() -> None:
     wrap(codec, "write_message", write)
 
 
-@fault(area="feed")
+@fault("FED-002", area="feed")
 def snapshot_is_stale() -> None:
     """The first message is as old as the first one that was ever made for the user."""
     from ecompute_server import broadcast
@@ -125,7 +125,7 @@ def snapshot_is_stale() -> None:
     broadcast.Broadcast.snapshot = snapshot  # type: ignore[method-assign]
 
 
-@fault(area="feed")
+@fault("FED-012", area="feed")
 def slow_reader_loses() -> None:
     """What does not fit a slow reader's queue is dropped, without a new snapshot."""
     from ecompute_server.broadcast import Subscription
@@ -137,7 +137,7 @@ def slow_reader_loses() -> None:
     wrap(Subscription, "put", put)
 
 
-@fault(area="feed")
+@fault("FED-020", area="feed")
 def event_without_address() -> None:
     """`external_ip` is not told with a status."""
     from ecompute_server import broadcast
@@ -149,7 +149,7 @@ def event_without_address() -> None:
     wrap(broadcast, "news", news)
 
 
-@fault(area="feed")
+@fault("FED-018", area="feed")
 def feed_ends_at_a_message() -> None:
     """The feed ends when a client says something."""
     from ecompute_server.handlers import feed
@@ -163,7 +163,7 @@ def feed_ends_at_a_message() -> None:
     wrap(feed, "_hear", hear)
 
 
-@fault(area="terminal")
+@fault("TRM-009", area="terminal")
 def byte_lost_at_32_kib() -> None:
     """Of output that fills a frame the last byte is lost."""
     from ecompute_server.handlers.terminal import Plain
@@ -171,7 +171,7 @@ def byte_lost_at_32_kib() -> None:
     wrap(Plain, "write", lambda old, self, stream, data: [data[:-1] if len(data) >= 32 * 1024 else data])
 
 
-@fault(area="terminal")
+@fault("TRM-010", area="terminal")
 def byte_lost_now_and_then() -> None:
     """In much output one byte is lost."""
     from ecompute_server.handlers import terminal
@@ -186,7 +186,7 @@ def byte_lost_now_and_then() -> None:
     wrap(terminal.Plain, "write", write)
 
 
-@fault(area="terminal")
+@fault("TRM-001", area="terminal")
 def output_as_text() -> None:
     """Output comes in text frames."""
     from ecompute_server.handlers.terminal import Plain
@@ -194,7 +194,7 @@ def output_as_text() -> None:
     wrap(Plain, "write", lambda old, self, stream, data: [data.decode("utf-8", "replace")])
 
 
-@fault(area="terminal")
+@fault("TRM-002", area="terminal")
 def size_swapped() -> None:
     """Rows and columns are swapped."""
     from ecompute_server.handlers import terminal
@@ -202,7 +202,7 @@ def size_swapped() -> None:
     wrap(terminal, "Terminal", lambda old, rows, cols, kind: old(cols, rows, kind))
 
 
-@fault(area="terminal")
+@fault("TRM-002", area="terminal")
 def default_size_25() -> None:
     """A terminal has 25 rows unless told otherwise."""
     from ecompute.contract import requests as ask
@@ -210,7 +210,7 @@ def default_size_25() -> None:
     request_field(ask.OpenTerminal, "rows", default=25)
 
 
-@fault(area="terminal")
+@fault("TRM-004", area="terminal")
 def any_size() -> None:
     """1001 columns are taken."""
     from ecompute.contract import requests as ask
@@ -218,7 +218,7 @@ def any_size() -> None:
     request_field(ask.OpenTerminal, "cols", rule=None)
 
 
-@fault(area="terminal")
+@fault("TRM-013", area="terminal")
 def terminal_of_a_stopped_container() -> None:
     """The terminal of a stopped container is answered with 404."""
     from ecompute_server.core.refusal import not_found
@@ -230,7 +230,7 @@ def terminal_of_a_stopped_container() -> None:
     wrap(terminal, "Refusal", refusal)
 
 
-@fault(area="terminal")
+@fault("TRM-020", area="terminal")
 def resize_ignored() -> None:
     """A resize is taken and ignored."""
     from ecompute_server.guest.simulated.process import SimulatedProcess
@@ -241,7 +241,7 @@ def resize_ignored() -> None:
     wrap(SimulatedProcess, "resize", resize)
 
 
-@fault(area="terminal")
+@fault("TRM-021", area="terminal")
 def exit_status_zero() -> None:
     """The exit status is always 0."""
     from ecompute_server.handlers import relay
@@ -249,7 +249,7 @@ def exit_status_zero() -> None:
     wrap(relay, "Exit", lambda old, status: old(0))
 
 
-@fault(area="terminal")
+@fault("TRM-006", area="terminal")
 def text_input_dropped() -> None:
     """Text frames are not taken as input."""
     from ecompute_server.handlers.terminal import Plain
@@ -257,7 +257,7 @@ def text_input_dropped() -> None:
     wrap(Plain, "read", lambda old, self, message: b"" if isinstance(message, str) else old(self, message))
 
 
-@fault(area="terminal")
+@fault("TRM-008", area="terminal")
 def large_frames() -> None:
     """Output comes in frames of more than 32 KiB."""
     from ecompute_server.handlers import relay
@@ -279,7 +279,7 @@ def large_frames() -> None:
     assert relay
 
 
-@fault(area="terminal")
+@fault("TRM-012", area="terminal")
 def close_code_1001() -> None:
     """A shell that ends closes the terminal with 1001."""
     from ecompute_server.handlers import relay
@@ -291,7 +291,7 @@ def close_code_1001() -> None:
     wrap(relay, "Farewell", farewell)
 
 
-@fault(area="terminal")
+@fault("TRM-024", area="terminal")
 def claims_every_subprotocol() -> None:
     """Whatever subprotocol is offered is taken."""
     from ecompute_server.http.sockets import Socket
@@ -303,7 +303,7 @@ def claims_every_subprotocol() -> None:
     wrap(Socket, "accept", accept)
 
 
-@fault(area="commands")
+@fault("EXE-001", area="commands")
 def streams_mixed() -> None:
     """Errors come as output."""
     from ecompute_server.guest.interface import Stream
@@ -312,7 +312,7 @@ def streams_mixed() -> None:
     wrap(Streams, "write", lambda old, self, stream, data: old(self, Stream.OUTPUT, data))
 
 
-@fault(area="commands")
+@fault("EXE-005", area="commands")
 def end_of_input_ignored() -> None:
     """The end of input is not told to the command."""
     from ecompute_server.handlers.relay import _Input
@@ -320,7 +320,7 @@ def end_of_input_ignored() -> None:
     wrap(_Input, "end", lambda old, self: None)
 
 
-@fault(area="commands")
+@fault("EXE-009", area="commands")
 def input_byte_lost() -> None:
     """Input of more than 32 KiB loses a byte."""
     from ecompute_server.handlers.exec import Streams
@@ -332,7 +332,7 @@ def input_byte_lost() -> None:
     wrap(Streams, "read", read)
 
 
-@fault(area="commands")
+@fault("EXE-004", area="commands")
 def input_newlines_changed() -> None:
     """CR LF in input becomes LF."""
     from ecompute_server.handlers.exec import Streams
@@ -344,7 +344,7 @@ def input_newlines_changed() -> None:
     wrap(Streams, "read", read)
 
 
-@fault(area="commands")
+@fault("EXE-002", area="commands")
 def exit_status_signed() -> None:
     """Exit statuses above 127 are told as negative."""
     from ecompute_server.handlers import relay
@@ -352,7 +352,7 @@ def exit_status_signed() -> None:
     wrap(relay, "Exit", lambda old, status: old(status - 256 if status > 127 else status))
 
 
-@fault(area="commands")
+@fault("EXE-011", area="commands")
 def binary_command_hangs_up() -> None:
     """A binary first frame ends the connection without a close frame's code."""
     from ecompute_server.handlers import exec
@@ -369,7 +369,7 @@ def binary_command_hangs_up() -> None:
     wrap(exec, "_first", first)
 
 
-@fault(area="websockets")
+@fault("WSK-004", area="websockets")
 def any_origin() -> None:
     """A page of any origin may open WebSockets."""
     from ecompute_server.http.cors import Origins
@@ -377,7 +377,7 @@ def any_origin() -> None:
     wrap(Origins, "may_open", lambda old, self, origin, host: True)
 
 
-@fault(area="websockets")
+@fault("WSK-018", area="websockets")
 def pings_unanswered() -> None:
     """Pings are not answered."""
     from ecompute_server.http.protocols import WebSocketProtocol
@@ -385,7 +385,7 @@ def pings_unanswered() -> None:
     wrap(WebSocketProtocol, "handle_ping", lambda old, self, event: None)
 
 
-@fault(area="websockets")
+@fault("WSK-018", area="websockets")
 def pongs_empty() -> None:
     """A pong has nothing of its ping."""
     from wsproto import events
@@ -395,7 +395,7 @@ def pongs_empty() -> None:
     wrap(WebSocketProtocol, "handle_ping", lambda old, self, event: old(self, events.Ping(payload=b"")))
 
 
-@fault(area="websockets")
+@fault("WSK-019", area="websockets")
 def refused_after_the_upgrade() -> None:
     """A feed without the scope is opened and then closed, instead of being refused with 403."""
     from ecompute_server.core.refusal import Refusal
@@ -414,7 +414,7 @@ def refused_after_the_upgrade() -> None:
     app.authorise = authorise
 
 
-@fault(area="websockets")
+@fault("WSK-006", area="websockets")
 def unmasked_frames_taken() -> None:
     """Frames of a client that are not masked are taken."""
     from wsproto import frame_protocol
@@ -438,7 +438,7 @@ def unmasked_frames_taken() -> None:
     assert parse
 
 
-@fault(area="http")
+@fault("HTP-018", area="http")
 def too_large_is_400() -> None:
     """A body over 64 KiB is answered with 400."""
     from ecompute.contract.problems import Code
@@ -448,7 +448,7 @@ def too_large_is_400() -> None:
     wrap(reading, "_too_large", lambda old: Refusal(Code.INVALID_REQUEST, "The body is too large."))
 
 
-@fault(area="http")
+@fault("HTP-018", area="http")
 def body_limit_off_by_one() -> None:
     """A body of 64 KiB exactly is refused."""
     from ecompute_server.http import reading
@@ -456,7 +456,7 @@ def body_limit_off_by_one() -> None:
     reading.MAX_BODY_BYTES = 64 * 1024 - 1  # type: ignore[attr-defined]
 
 
-@fault(area="http")
+@fault("HTP-004", area="http")
 def header_without_end() -> None:
     """Headers of any size are read."""
     from ecompute_server.http import app, serving
@@ -465,7 +465,7 @@ def header_without_end() -> None:
     app.MAX_HEADER_BYTES = 64 * 1024 * 1024
 
 
-@fault(area="http")
+@fault("HTP-017", area="http")
 def two_credentials_taken() -> None:
     """Of two Authorization headers the last one counts."""
     from ecompute_server.http import gate
@@ -479,7 +479,7 @@ def two_credentials_taken() -> None:
     wrap(gate, "bearer", bearer)
 
 
-@fault(area="http")
+@fault("HTP-019", area="http")
 def slash_redirected() -> None:
     """A trailing slash is redirected."""
     from ecompute_server.http import app
