@@ -22,7 +22,7 @@ KINDS = ("nano", "tiny")  # arm64 and amd64
 
 # what is to be done: for each file the fingerprint of its bytes, and how many lines it has
 JOB = """
-cd /root/work
+cd /root/job
 for file in *; do
     [ -f "$file" ] || continue
     echo "$(sha256sum "$file"), $(cat "$file" | wc -l) lines"
@@ -37,7 +37,7 @@ def work(client: ecompute.Client, folder: Path, kind: str) -> tuple[str, str]:
     # a key and a container for this block; both are deleted in the end, whatever happens
     with client.temporary(name=f"batch-{kind}", instance_type=kind, memory_mb=192) as box:
         booted = time.monotonic()
-        box.copy_to(folder, "/root/work")
+        box.copy_to(folder, "/root/job")
         machine = box.run(JOB, timeout=60, check=True).text.strip()
         with tempfile.TemporaryDirectory() as here:
             box.copy_from("/root/results", here)

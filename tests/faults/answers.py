@@ -87,12 +87,7 @@ def request_id_missing_on_errors() -> None:
 
         await old(self, scope, receive, stripped)
 
-    original = Api.__call__
-
-    async def patched(self: Any, scope: Any, receive: Any, send: Any) -> None:
-        await call(original, self, scope, receive, send)
-
-    Api.__call__ = patched  # type: ignore[method-assign]
+    wrap(Api, "__call__", call)
 
 
 @fault("ERR-003", area="errors")
@@ -167,7 +162,6 @@ def body_before_container() -> None:
 @fault("ERR-002", area="errors")
 def conflict_is_400() -> None:
     """A conflict has the status 400."""
-    PROBLEMS[Code.CONFLICT]  # the row is there
     from ecompute_server.core import refusal
 
     refusal.PROBLEMS = {  # type: ignore[attr-defined]

@@ -260,7 +260,6 @@ def text_input_dropped() -> None:
 @fault("TRM-008", area="terminal")
 def large_frames() -> None:
     """Output comes in frames of more than 32 KiB."""
-    from ecompute_server.handlers import relay
     from ecompute_server.handlers.terminal import Plain
 
     held: list[bytes] = []
@@ -276,7 +275,6 @@ def large_frames() -> None:
         return [whole]
 
     wrap(Plain, "write", write)
-    assert relay
 
 
 @fault("TRM-012", area="terminal")
@@ -420,22 +418,14 @@ def unmasked_frames_taken() -> None:
     from wsproto import frame_protocol
 
     def parse(old: Any, self: Any) -> Any:
-        self.client = False if False else self.client
-        return old(self)
-
-    decoder = frame_protocol.FrameDecoder
-
-    def process(self: Any) -> Any:
+        # as if the frame came from a server
         client, self.client = self.client, True
         try:
-            return decoder_old(self)
+            return old(self)
         finally:
             self.client = client
 
-    decoder_old = decoder.parse_header if hasattr(decoder, "parse_header") else None
-    if decoder_old is not None:
-        decoder.parse_header = process  # type: ignore[method-assign]
-    assert parse
+    wrap(frame_protocol.FrameDecoder, "parse_header", parse)
 
 
 @fault("HTP-018", area="http")

@@ -16,7 +16,7 @@ from ecompute.settings import Given, Settings, checked_patience, hidden
 
 from .shown import shown
 
-WORK = "https://work.example.org"
+WORK = "https://office.example.org"
 HOME = "https://home.example.org"
 
 
@@ -170,8 +170,8 @@ def test_a_token_of_a_profile_goes_to_its_server_only(profiles: dict[str, str]) 
         resolved(environ={**profiles, "ECOMPUTE_URL": other})
     with pytest.raises(InvalidArgument, match="'work' is for"):
         resolved(None, other, profile="work", environ=profiles)
-    assert told(resolved(None, "https://WORK.example.org:443/", environ=profiles))[0] == "of-work"
-    for near in ("http://work.example.org", WORK + ":8443", WORK + "/v2"):
+    assert told(resolved(None, "https://OFFICE.example.org:443/", environ=profiles))[0] == "of-work"
+    for near in ("http://office.example.org", WORK + ":8443", WORK + "/v2"):
         with pytest.raises(InvalidArgument):
             resolved(None, near, environ=profiles)
 
@@ -371,4 +371,4 @@ def test_the_pages_profiles_can_be_read() -> None:
     found = profiles_module.read(block.encode(), Path("/config/config.toml"))
     assert isinstance(found, profiles_module.Profiles)
     assert set(found.named) == {"work", "home"}
-    assert found.named["work"].ca_file == "/config/work-ca.pem"
+    assert found.named["work"].ca_file == "/config/office-ca.pem"
