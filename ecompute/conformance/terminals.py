@@ -137,6 +137,20 @@ def has_line(shell: Conversation, text: str) -> bool:
     return re.search(rb"(?<![0-9])" + re.escape(text.encode()) + rb"\r?\n", bytes(shell.output)) is not None
 
 
+def smallest_side(lab: Lab) -> int:
+    """The least number of rows or columns that the `stty size` of the guest tells as it is: busybox takes 1
+    for a mistake, and tells a usual size instead.
+
+    Raises:
+        NotThere: the server refuses the shell.
+    """
+    # nothing that a report needs
+    mark = lab.history.mark()
+    shell = shell_of(lab, "stty rows 1 cols 1; stty size; exit")
+    lab.history.rewind(mark)
+    return 1 if has_line(shell, "1 1") else 2
+
+
 def given_back(lab: Lab, size: int, pieces: Sequence[bytes]) -> Conversation:
     """A shell whose terminal passes so many bytes through as they are, and which gives back its input.
 

@@ -37,14 +37,14 @@ class FaultyServer:
 
 
 @contextmanager
-def serving(fault: str = "-") -> Iterator[FaultyServer]:
+def serving(fault: str = "-", hypervisor: str = "simulated") -> Iterator[FaultyServer]:
     """A server in a process of its own until the block ends.
 
     Raises:
         NoServer: it does not start.
     """
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.server", fault],
+        [sys.executable, "-m", "tests.faults.server", fault, hypervisor],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
