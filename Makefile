@@ -45,5 +45,6 @@ format: setup ## rewrite the code in the house format
 notebooks: setup ## run the example notebooks and store what they show
 	$(PYTHON) -m tests.examples.execute
 
-reference: setup ## write docs/reference from the contract
+reference: setup ## write docs/reference from the contract, and the kit's tables
 	$(PYTHON) -m ecompute.contract.description.markdown docs/reference
+	$(PYTHON) -m ecompute.conformance.description docs

@@ -1,25 +1,37 @@
-"""The requirements as a table in Markdown: `python -m ecompute.conformance.description FILE` writes it into a
-page, between the two marks.
+"""What the kit has, as tables in Markdown: `python -m ecompute.conformance.description FOLDER` writes them
+into the pages of the documentation, between their marks.
 """
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
+from . import strategies
 from .registry import AREAS, CHECKS
+from .strategies import answered, asked, keys, messages, parts, rights, wrong
 
-BEGIN = "<!-- requirements -->"
-END = "<!-- end of requirements -->"
+_THEMES: Mapping[str, ModuleType] = {
+    "Requests": asked,
+    "Requests with one fault": wrong,
+    "Answers": answered,
+    "Messages of WebSockets": messages,
+    "Keys": keys,
+    "Rights": rights,
+    "Single fields": parts,
+}
 
 
-def table() -> str:
+def requirements() -> str:
     """All requirements by area, with the checks that decide them."""
-    return "\n".join(_lines()) + "\n"
+    return "\n".join(_requirements()) + "\n"
 
 
-def _lines() -> Iterator[str]:
+def _requirements() -> Iterator[str]:
     for area in AREAS:
         yield f"### {area.title}"
         yield ""
@@ -27,22 +39,50 @@ def _lines() -> Iterator[str]:
         yield "| --- | --- | --- | --- | --- |"
         for requirement in area.requirements:
             deciding = ", ".join(f"`{check.name}`" for check in CHECKS if requirement.id in check.decides)
-            cells = (
-                requirement.id,
-                requirement.level.value,
-                requirement.sentence,
-                requirement.source,
-                deciding,
+            yield _row(
+                requirement.id, requirement.level.value, requirement.sentence, requirement.source, deciding
             )
-            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         yield ""
 
 
-def write(page: Path) -> None:
-    """Put the table into a page."""
-    before, _, rest = page.read_text("utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n{table()}{END}{after}", "utf-8")
+def all_strategies() -> str:
+    """All public strategies by theme, with the first sentence of what each promises."""
+    return "\n".join(_strategies()) + "\n"
+
+
+def _strategies() -> Iterator[str]:
+    public = {name: getattr(strategies, name) for name in strategies.__all__}
+    for title, module in _THEMES.items():
+        yield f"### {title}"
+        yield ""
+        yield "| strategy | draws |"
+        yield "| --- | --- |"
+        for name, made in public.items():
+            if inspect.isfunction(made) and made.__module__ == module.__name__:
+                told = " ".join((inspect.getdoc(made) or "").split())
+                takes = ", ".join(inspect.signature(made).parameters)
+                yield _row(f"`{name}({takes})`", re.split(r"(?<=\.) (?=[A-Z`])", told)[0])
+        yield ""
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
+    "conformance.md": ("requirements", requirements),
+    "library/strategies.md": ("strategies", all_strategies),
+}
+"""Page below the folder → the word of its marks, and what stands between them."""
+
+
+def write(folder: Path) -> None:
+    """Put each table into its page."""
+    for name, (word, table) in TABLES.items():
+        page = folder / name
+        before, _, rest = page.read_text("utf-8").partition(f"<!-- {word} -->")
+        after = rest.partition(f"<!-- end of {word} -->")[2]
+        page.write_text(f"{before}<!-- {word} -->\n{table()}<!-- end of {word} -->{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

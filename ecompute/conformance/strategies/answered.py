@@ -76,8 +76,8 @@ def container_lists() -> SearchStrategy[told.ContainerList]:
 
 
 def newest_first(values: SearchStrategy[T]) -> SearchStrategy[tuple[T, ...]]:
-    """A few of them with different ids, in the order of lists: newest first, of equally old ones the highest
-    id.
+    """Lists of the values as a server has them: with different ids, the newest first, of equally old ones
+    the highest id.
     """
     found = st.lists(values, max_size=catalog.MAX_CONTAINERS_PER_USER, unique_by=_id_of)
     return found.map(lambda several: tuple(sorted(several, key=_age, reverse=True)))

@@ -71,7 +71,7 @@ def public_keys(types: SearchStrategy[str] | None = None) -> SearchStrategy[str]
 
 
 def parsed_public_keys() -> SearchStrategy[PublicKey]:
-    """The same as `PublicKey`."""
+    """Public keys as `ecompute.contract` has them once they are read."""
     return public_keys().map(PublicKey.parse)
 
 

@@ -208,7 +208,7 @@ _TO = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) - 1
 
 
 def seconds() -> SearchStrategy[int]:
-    """The same times in seconds since the epoch."""
+    """Times as `times` draws them, in seconds since the epoch."""
     return st.integers(_FROM, _TO)
 
 

@@ -53,5 +53,5 @@ def grants(
 def granted_scopes(
     users: SearchStrategy[str] | None = None, ids: SearchStrategy[str] | None = None
 ) -> SearchStrategy[Mapping[str, Sequence[str]]]:
-    """The same as a request tells it: the text of a scope to the names of actions."""
+    """Grants as a request tells them: the text of a scope to the names of actions."""
     return grants(users, ids).map(lambda made: {scope: tuple(held) for scope, held in made.to_dict().items()})
