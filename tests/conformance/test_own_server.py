@@ -19,15 +19,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_simulated_server_conforms() -> None:
     """Everything that can be decided without real guests is, and nothing is left behind."""
     with serving() as server:
-        report = run(
-            Target(
-                server.url,
-                server.token,
-                server.second_token,
-                profile=Profile.QUICK,
-                restart_command=server.restart_command,
-            )
-        )
+        report = run(server.target(Profile.QUICK))
     assert report.exit_code == 0, table.text(report)
     assert report.left_behind == ()
     undecided = {verdict.requirement for verdict in report.of(Outcome.UNDECIDED)}

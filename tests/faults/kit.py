@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import sys
 
-from ecompute.conformance import Target, run
+from ecompute.conformance import Profile, run
 from ecompute.conformance.registry import CHECKS
 
 from .process import FaultyServer
@@ -20,16 +20,7 @@ ANSWER_SECONDS, BOOT_SECONDS = 10.0, 30.0
 def main(profile: str, area: str) -> int:
     """Run the checks of the area, then all others, to the first deviation."""
     server = FaultyServer(**json.loads(sys.stdin.readline()))
-    target = Target(
-        server.url,
-        server.token,
-        server.second_token,
-        profile=profile,
-        timeout=ANSWER_SECONDS,
-        boot_timeout=BOOT_SECONDS,
-        seed=SEED,
-        restart_command=server.restart_command,
-    )
+    target = server.target(Profile(profile), timeout=ANSWER_SECONDS, boot_timeout=BOOT_SECONDS, seed=SEED)
     others = [check.name for check in CHECKS if check.area != area]
     found = ""
     for only in ([check.name for check in CHECKS if check.area == area], others):

@@ -9,8 +9,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
+
+from ecompute.conformance import Profile, Target
 
 ROOT = Path(__file__).parents[2]
 END_SECONDS = 60.0
@@ -34,6 +37,17 @@ class FaultyServer:
         """A shell line that restarts it."""
         line = shlex.join([sys.executable, "-m", "tests.faults.restart", self.control])
         return f"cd {shlex.quote(str(ROOT))} && {line}"
+
+    def target(self, profile: Profile, **more: Any) -> Target:
+        """What the kit is told of it, with everything that it can be given."""
+        return Target(
+            self.url,
+            self.token,
+            self.second_token,
+            profile=profile,
+            restart_command=self.restart_command,
+            **more,
+        )
 
 
 @contextmanager

@@ -86,7 +86,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", action="append", help="name of a fault")
     parser.add_argument("--json", type=Path, help="file for all trials")
     given = parser.parse_args(arguments)
-    faults = [fault for name, fault in load().items() if not given.only or name in given.only]
+    known = load()
+    if unknown := sorted(set(given.only or ()) - set(known)):
+        parser.error(f"there is no fault {', '.join(unknown)}")
+    faults = [fault for name, fault in known.items() if not given.only or name in given.only]
     profiles = given.profile or ["quick", "standard"]
     trials: dict[str, list[Trial]] = {}
     for profile in profiles:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecompute.conformance import Outcome, Profile, Target, run
+from ecompute.conformance import Outcome, Profile, run
 from ecompute.conformance.report import table
 from tests.faults.process import serving
 
@@ -19,15 +19,7 @@ UNDECIDED = {
 def test_real_machines_conform() -> None:
     """Nothing deviates over a restart as well, and nothing is left behind."""
     with serving(hypervisor="libvirt") as server:
-        report = run(
-            Target(
-                server.url,
-                server.token,
-                server.second_token,
-                profile=Profile.QUICK,
-                restart_command=server.restart_command,
-            )
-        )
+        report = run(server.target(Profile.QUICK))
     assert report.exit_code == 0, table.text(report)
     assert report.left_behind == ()
     undecided = {verdict.requirement for verdict in report.of(Outcome.UNDECIDED)}
