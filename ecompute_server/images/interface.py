@@ -20,7 +20,8 @@ class Image:
     """A built guest image in the cache.
 
     `version` is a hash of all that went in. `kernel_arguments` is the command line without anything of one
-    container in it. `manifest` maps package names to the versions that were unpacked.
+    container in it. `manifest` maps package names to the versions that were unpacked. `disk` is the qcow2
+    file of the system disk, None for an image that lies in the initrd as a whole.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Image:
     initrd: Path
     kernel_arguments: str
     manifest: Mapping[str, str] = field(factory=dict, repr=False)
+    disk: Path | None = None
 
 
 @frozen

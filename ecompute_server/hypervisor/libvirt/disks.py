@@ -1,7 +1,7 @@
 """Files that QEMU reads and writes: boot files, empty file systems, volumes. Blocking; run in a thread.
 
 A volume is a qcow2 overlay over an empty ext4 of its size, which is made once and shared: a guest formats
-nothing, and a new volume has 200 KiB.
+nothing, and a new volume has 200 KiB. A system disk is an overlay over the image's, made anew for each start.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _run(doing: str, *command: str) -> None:
 
 
 def boot_of(image: Image, layout: Layout) -> Boot:
-    """The image's kernel and initrd where QEMU's user can read them, copied once per version.
+    """The image's files where QEMU's user can read them, copied once per version.
 
     Shares the blocks where the file system can; a hard link would not do, as the original's owner and mode
     need not let QEMU's user in.
@@ -48,18 +48,19 @@ def boot_of(image: Image, layout: Layout) -> Boot:
         HypervisorError: the image's files cannot be read or copied.
     """
     folder = layout.images / f"{image.name}-{image.arch}-{image.version}"
-    found = {}
+    sources = {"kernel": image.kernel, "initrd": image.initrd}
+    if image.disk is not None:
+        sources["disk.qcow2"] = image.disk
     with explained(f"The image {image.name!r} for {image.arch} cannot be prepared"):
-        for name, source in (("kernel", image.kernel), ("initrd", image.initrd)):
-            target = folder / name
-            if not target.exists():
-                placed(target, lambda fresh, source=source: _copy(source, fresh))  # type: ignore[misc]
-            found[name] = target
+        for name, source in sources.items():
+            if not (folder / name).exists():
+                placed(folder / name, lambda fresh, source=source: _copy(source, fresh))  # type: ignore[misc]
         for other in layout.images.glob(f"{image.name}-{image.arch}-*"):
-            # A running guest keeps what it booted from in its memory.
-            if other != folder:
+            # A running guest keeps what it booted from in its memory, but for the disk.
+            if other != folder and not (other / "disk.qcow2").exists():
                 shutil.rmtree(other, ignore_errors=True)
-    return Boot(found["kernel"], found["initrd"], image.kernel_arguments)
+    disk = folder / "disk.qcow2" if image.disk is not None else None
+    return Boot(folder / "kernel", folder / "initrd", image.kernel_arguments, disk)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -102,19 +103,31 @@ def make_volume(files: MachineFiles, size_gb: int, layout: Layout, owner: Owner 
     """
     if files.volume.exists():
         return False
-    blank = blank_of(size_gb, layout)
+    _overlay("The data volume cannot be made", files.volume, blank_of(size_gb, layout), "raw", owner)
+    return True
 
+
+def make_system(files: MachineFiles, disk: Path, owner: Owner | None) -> None:
+    """A machine's own view of an image's system disk, as it is in the image.
+
+    Raises:
+        NotReady: qemu-img is not installed.
+        HypervisorError: it cannot be made.
+    """
+    _overlay("The system disk cannot be made", files.system, disk, "qcow2", owner)
+
+
+def _overlay(doing: str, path: Path, below: Path, form: str, owner: Owner | None) -> None:
     def create(fresh: Path) -> None:
         _run(
-            "The data volume cannot be made",
-            *("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(blank), str(fresh)),
+            doing,
+            *("qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", str(below), str(fresh)),
         )
         fresh.chmod(0o600)
         give(fresh, owner)
 
-    with explained("The data volume cannot be made"):
-        placed(files.volume, create)
-    return True
+    with explained(doing):
+        placed(path, create)
 
 
 def make_fifo(path: Path, owner: Owner | None) -> None:

@@ -20,6 +20,7 @@ METADATA_URI = "urn:ecompute:machine:1"
 QEMU_URI = "http://libvirt.org/schemas/domain/qemu/1.0"
 AGENT_PORT = "org.ecompute.agent.0"
 VOLUME_SERIAL = "data"
+SYSTEM_SERIAL = "system"
 NETDEV = "hostnet0"
 """The name libvirt gives the first network backend; forwards are asked of it."""
 
@@ -53,11 +54,14 @@ HARDWARE = {
 
 @frozen
 class Boot:
-    """What a machine starts from, as QEMU's user can read it."""
+    """What a machine starts from, as QEMU's user can read it. `disk` is the system disk of images that have
+    one; a machine writes to an overlay of its own.
+    """
 
     kernel: Path
     initrd: Path
     arguments: str
+    disk: Path | None = None
 
 
 @frozen
@@ -131,7 +135,7 @@ def domain_xml(spec: MachineSpec, boot: Boot, files: MachineFiles, host: Host, u
     _text(root, "on_poweroff", "destroy")
     _text(root, "on_reboot", "restart")
     _text(root, "on_crash", "destroy")
-    root.append(_devices(spec, files, host))
+    root.append(_devices(spec, boot, files, host))
 
     command_line = ET.SubElement(root, f"{{{QEMU_URI}}}commandline")
     match host.walls:
@@ -181,25 +185,14 @@ def _cpu(hardware: Hardware, *, kvm: bool) -> ET.Element:
     return cpu
 
 
-def _devices(spec: MachineSpec, files: MachineFiles, host: Host) -> ET.Element:
+def _devices(spec: MachineSpec, boot: Boot, files: MachineFiles, host: Host) -> ET.Element:
     devices = ET.Element("devices")
     _text(devices, "emulator", str(host.emulator))
 
-    disk = ET.SubElement(devices, "disk", type="file", device="disk")
-    # Zeroes and discarded blocks give their space back to the host. When the host is full the guest gets an
-    # I/O error: libvirt's default would pause it, and nothing would ever wake it.
-    ET.SubElement(
-        disk,
-        "driver",
-        name="qemu",
-        type="qcow2",
-        discard="unmap",
-        detect_zeroes="unmap",
-        error_policy="report",
-    )
-    ET.SubElement(disk, "source", file=str(files.volume))
-    ET.SubElement(disk, "target", dev="vda", bus="virtio")
-    _text(disk, "serial", VOLUME_SERIAL)
+    devices.append(_disk(files.volume, "vda", VOLUME_SERIAL))
+    if boot.disk is not None:
+        # it goes with the machine, so nothing is lost when it is not on the host's disk yet
+        devices.append(_disk(files.system, "vdb", SYSTEM_SERIAL, cache="unsafe"))
 
     if host.walls is not Mode.RESTRICTED:
         card = ET.SubElement(devices, "interface", type="user")
@@ -219,6 +212,23 @@ def _devices(spec: MachineSpec, files: MachineFiles, host: Host) -> ET.Element:
     rng = ET.SubElement(devices, "rng", model="virtio")
     _text(rng, "backend", "/dev/urandom", model="random")
     return devices
+
+
+def _disk(file: Path, device: str, serial: str, **driver: str) -> ET.Element:
+    disk = ET.Element("disk", type="file", device="disk")
+    # Zeroes and discarded blocks give their space back to the host. When the host is full the guest gets an
+    # I/O error: libvirt's default would pause it, and nothing would ever wake it.
+    ET.SubElement(
+        disk,
+        "driver",
+        {"name": "qemu", "type": "qcow2", "discard": "unmap", "detect_zeroes": "unmap"},
+        error_policy="report",
+        **driver,
+    )
+    ET.SubElement(disk, "source", file=str(file))
+    ET.SubElement(disk, "target", dev=device, bus="virtio")
+    _text(disk, "serial", serial)
+    return disk
 
 
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:

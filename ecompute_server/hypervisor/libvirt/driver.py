@@ -323,6 +323,8 @@ class LibvirtHypervisor:
             files.console_log.unlink(missing_ok=True)
             for stale in files.of_one_run():
                 stale.unlink(missing_ok=True)
+            if boot.disk is not None:
+                disks.make_system(files, boot.disk, opened.host.owner)
             opened.host.walls.of_new.hold()
             opened.host.walls.of_new.prepare(files)
         return domain_xml(spec, boot, files, facts, uuid)

@@ -57,6 +57,11 @@ class MachineFiles:
         return self.folder / "console.log"
 
     @property
+    def system(self) -> Path:
+        """Overlay over the image's system disk, for images that have one."""
+        return self.folder / "system.qcow2"
+
+    @property
     def alive(self) -> Path:
         """Fifo that QEMU holds open for as long as it lives."""
         return self.folder / "alive"
@@ -77,7 +82,10 @@ class MachineFiles:
 
     def of_one_run(self) -> tuple[Path, ...]:
         """What goes when the machine ends; volume and console log stay."""
-        return (self.agent, self.console, self.alive, self.walls, self.whole, self.outbound_log)
+        return (
+            *(self.agent, self.console, self.system, self.alive),
+            *(self.walls, self.whole, self.outbound_log),
+        )
 
 
 @frozen

@@ -41,9 +41,10 @@ def element(
     kvm: bool = False,
     cpu_quota: bool = True,
     cpu_share: float = 2.0,
+    boot: Boot = BOOT,
 ) -> ET.Element:
     host = Host(Path("/e/qemu"), owner="mark", walls=walls, kvm=kvm, cpu_quota=cpu_quota)
-    return ET.fromstring(domain_xml(spec(arch, cpu_share), BOOT, FILES, host, UUID))
+    return ET.fromstring(domain_xml(spec(arch, cpu_share), boot, FILES, host, UUID))
 
 
 def test_an_amd64_machine_is_an_emulated_pc_with_every_cpu_feature() -> None:
@@ -76,6 +77,19 @@ def test_size_and_boot_files_are_the_specs() -> None:
     assert domain.findtext("os/kernel") == "/i/kernel"
     assert domain.findtext("os/initrd") == "/i/initrd"
     assert domain.findtext("os/cmdline") == 'console=ttyS0 quiet "a<b"'
+
+
+def test_the_system_disk_of_an_image_is_an_overlay_that_may_be_lost() -> None:
+    """The data volume is not: what a guest has flushed there is on the host's disk."""
+    assert [disk.findtext("serial") for disk in element().iterfind("devices/disk")] == ["data"]
+    disks = {
+        disk.findtext("serial"): disk
+        for disk in element(boot=evolve(BOOT, disk=Path("/i/disk.qcow2"))).iterfind("devices/disk")
+    }
+    assert list(disks) == ["data", "system"]
+    assert disks["system"].find("source").attrib == {"file": "/m/abc/system.qcow2"}  # type: ignore[union-attr]
+    caches = {serial: disk.find("driver").get("cache") for serial, disk in disks.items()}  # type: ignore[union-attr]
+    assert caches == {"data": None, "system": "unsafe"}
 
 
 @pytest.mark.parametrize(("share", "quota"), [(2.0, None), (1.0, "50000"), (0.5, "25000"), (0.001, "1000")])
