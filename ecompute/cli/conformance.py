@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +22,7 @@ from .output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from ecompute.conformance import CheckReport, Report, Target
+    from ecompute.conformance.runner import Progress
 
 conformance: App = App(
     name="conformance", help="Test any server of the API against the contract.", help_format="plaintext"
@@ -98,7 +101,10 @@ def run(
         dialect=dialect,
         **{name: value for name, value in limits.items() if value is not None},
     )
-    report: Report = kit.run(target, only=only or (), fail_fast=fail_fast, progress=_progress())
+    if junit is not None:
+        _writable(junit)
+    with _Ending() as ending:
+        report: Report = kit.run(target, only=only or (), fail_fast=fail_fast, progress=_progress(ending))
     return _told(report, junit, json_, replays)
 
 
@@ -141,17 +147,64 @@ def _kit() -> Any:
     return conformance
 
 
-def _progress() -> Any:
+def _writable(junit: Path) -> None:
+    # a run takes minutes, and is not to be for nothing
+    place = expanded(junit)
+    try:
+        place.open("a").close()
+    except (OSError, ValueError) as error:
+        raise _unwritten(place, error) from None
+
+
+def _unwritten(place: Path, error: Exception) -> CommandError:
+    return CommandError(f"{one_line(str(place))} cannot be written: {getattr(error, 'strerror', error)}.")
+
+
+class _Ending:
+    """Inside, a polite signal ends the run as Ctrl-C does: after it has tidied up. What is left is told."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Ending:
+        # signals come to the main thread, and what somebody has chosen to ignore, as nohup does, stays so
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)
+                if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._end)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if isinstance(error, KeyboardInterrupt):
+            for note in getattr(error, "__notes__", ()):
+                say(f"ecompute: {note}")
+
+    def _end(self, number: int, frame: object) -> None:
+        self._asked = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """End the run where an interrupt was lost: in a callback of the collector of garbage, for one."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+
+def _progress(ending: _Ending) -> Progress:
     """How a person at a terminal sees that it goes on."""
-    if not sys.stderr.isatty():
-        return None
+    shows = sys.stderr.isatty()
     number = 0
 
     def progress(result: CheckReport) -> None:
         nonlocal number
         number += 1
-        mark = "deviates" if result.deviates else "ok"
-        print(f"\r\033[K{number:4} {result.check.name}: {mark}", end="", file=sys.stderr, flush=True)
+        ending.check()
+        if shows:
+            mark = "deviates" if result.deviates else "ok"
+            print(f"\r\033[K{number:4} {result.check.name}: {mark}", end="", file=sys.stderr, flush=True)
 
     return progress
 
@@ -161,16 +214,26 @@ def _told(report: Report, junit: Path | None, json_: bool, replays: bool) -> int
 
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)
+    unwritten: CommandError | None = None
     if junit is not None:
         place = expanded(junit)
         try:
             place.write_text(documents.to_junit(report), "utf-8")
         except OSError as error:
-            raise CommandError(f"{one_line(str(place))} cannot be written: {error.strerror}.") from None
-    if json_:
-        sys.stdout.write(documents.to_json(report))
-    elif report.checks:
-        sys.stdout.write(table.text(report, replays=replays))
+            unwritten = _unwritten(place, error)
+    try:
+        if json_:
+            sys.stdout.write(documents.to_json(report))
+        elif report.checks:
+            sys.stdout.write(table.text(report, replays=replays))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # the server does not deviate for that
+        raise CommandError(f"The report cannot be written: {error.strerror}.") from None
     if report.obstacle:
         say(f"ecompute: {table.summary(report)}")
+    if unwritten is not None:
+        raise unwritten
     return report.exit_code

@@ -17,7 +17,7 @@ Trial = Callable[["Lab"], None]
 class Need(StrEnum):
     """What a check cannot do without; where it is missing, its requirements stay undecided."""
 
-    SECOND_TENANT = "a token of a second user (--second-token)"
+    SECOND_TENANT = "a token of a second user (ECOMPUTE_SECOND_TOKEN)"
     SESSION = "the token of a session, which may make API tokens"
     IDENTITY = "the identity endpoints"
     RUNNING = "a container that reaches the status running"

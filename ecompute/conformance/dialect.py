@@ -64,7 +64,7 @@ def load(name: str) -> Dialect:
         try:
             with Path(name).open("rb") as file:
                 text = file.read(_MOST).decode()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise CannotTest(f"The dialect {name} cannot be read: {error}.") from None
     else:
         raise CannotTest(

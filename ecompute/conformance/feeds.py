@@ -9,9 +9,10 @@ from typing import Any
 from .credential import Who
 from .lab import Lab
 from .sockets import Closed, Ponged, Socket
-from .verdict import NotThere
+from .verdict import Lost, NotThere
 
 PATH = "/compute/ws"
+_LONGEST = 60.0
 
 
 class Feed:
@@ -83,9 +84,15 @@ class Feed:
         return seen
 
     def drain(self, quiet: float = 0.2) -> None:
-        """Read until nothing has come for so many seconds."""
+        """Read until nothing has come for so many seconds.
+
+        Raises:
+            Lost: there is always more.
+        """
+        deadline = time.monotonic() + _LONGEST
         while self.next(quiet) is not None:
-            pass
+            if time.monotonic() > deadline:
+                raise Lost(f"The feed is never silent: {_LONGEST:g} s long there was always more.")
 
     def _follow(self, message: dict[str, Any]) -> None:
         data = message["data"]

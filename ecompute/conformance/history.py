@@ -133,7 +133,8 @@ class History:
         if 200 <= status < 300 and kind is not None:
             for name, called in kind.items():
                 value = body.get(name)
-                if isinstance(value, str | int) and not isinstance(value, bool):
+                # an empty text would be everywhere
+                if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
                     gives[name] = self.symbol(called, value)
         return evolve(step, status=status, gives=gives)
 
@@ -151,6 +152,11 @@ class History:
             number = self._counts[kind] = self._counts.get(kind, 0) + 1
             self._known[place] = Known(value, f"{kind}_{number}", kind)
         return self._known[place].symbol
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The tokens that the server has made."""
+        return tuple(str(known.value) for known in self._known.values() if known.kind == "token")
 
     def mark(self) -> int:
         """Where the history is now, for `rewind`."""

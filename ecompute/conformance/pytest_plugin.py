@@ -21,8 +21,11 @@ _OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("profile", "how much is tried", {"choices": ("quick", "standard"), "default": "standard"}),
     ("seed", "the seed of a run that is to be repeated", {"type": int}),
     ("rate", "the most requests in a second", {"type": float}),
+    ("timeout", "seconds for one answer", {"type": float}),
+    ("boot-timeout", "seconds for a container to run", {"type": float}),
     ("dialect", "what counts as conforming too: a name or a TOML file", {"default": "reference"}),
     ("ca-file", "certificate authorities to trust", {}),
+    ("insecure", "take any certificate", {"action": "store_true"}),
     ("container-limit", "how many containers the user may have", {"type": int}),
     ("key-limit", "how many SSH keys the user may have", {"type": int}),
     ("restart-command", "shell line that restarts the server", {}),
@@ -55,7 +58,7 @@ def target_of(config: pytest.Config) -> Target:
         raise pytest.UsageError(
             "The contract kit needs a token: set ECOMPUTE_TOKEN or give --ecompute-token."
         )
-    names = ("seed", "rate", "container-limit", "key-limit", "restart-command")
+    names = ("seed", "rate", "timeout", "boot-timeout", "container-limit", "key-limit", "restart-command")
     more = {name.replace("-", "_"): given(name) for name in names}
     return Target(
         url,
@@ -63,6 +66,6 @@ def target_of(config: pytest.Config) -> Target:
         given("second-token", "ECOMPUTE_SECOND_TOKEN"),
         profile=given("profile"),
         dialect=given("dialect"),
-        verify=given("ca-file") or True,
+        verify=given("ca-file") or not given("insecure"),
         **{name: value for name, value in more.items() if value is not None},
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import ssl
 import time
 from urllib.parse import urlsplit
 
+from .connections import MOST, too_large
 from .verdict import Lost
 from .wire import Answer, Wire
 
 _PIECE = 64 * 1024
 _MOST_HEAD = 256 * 1024
+_STATUS = re.compile("[1-9][0-9]{2}")
+_LENGTH = re.compile("[0-9]{1,18}")
 
 
 class Line:
@@ -91,6 +95,9 @@ class Line:
     def answer(self, within: float, *, head: bool = False) -> Answer | None:
         """The next HTTP answer; None when the server closes without one, or does not give one in time. `head`
         says that it has no body.
+
+        Raises:
+            Lost: it is larger than any may be.
         """
         deadline = time.monotonic() + within
         while True:
@@ -100,7 +107,7 @@ class Line:
             start, _, self._unread = self._unread.partition(b"\r\n\r\n")
             first, *lines = start.decode("latin-1").split("\r\n")
             words = first.split(" ", 2)
-            if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+            if len(words) < 2 or not words[0].startswith("HTTP/1.") or not _STATUS.fullmatch(words[1]):
                 return None
             pairs = tuple(
                 (name.strip().lower(), value.strip())
@@ -118,7 +125,7 @@ class Line:
         if headers.get("transfer-encoding", "").lower() == "chunked":
             return self._chunks(deadline)
         length = headers.get("content-length")
-        wanted = int(length) if length is not None and length.isdigit() else None
+        wanted = int(length) if length is not None and _LENGTH.fullmatch(length) else None
         while (wanted is None or len(self._unread) < wanted) and self._more(deadline):
             pass
         wanted = len(self._unread) if wanted is None else wanted
@@ -136,10 +143,14 @@ class Line:
                 size = int(size_line.partition(b";")[0], 16)
             except ValueError:
                 return content
+            if size < 0:
+                return content
             while len(self._unread) < size + 2:
                 if not self._more(deadline):
                     return content
             content += self._unread[:size]
+            if len(content) > MOST:
+                raise too_large()
             self._unread = self._unread[size + 2 :]
             if size == 0:
                 return content
@@ -153,6 +164,8 @@ class Line:
         except OSError:
             return False
         self._unread += data
+        if len(self._unread) > MOST:
+            raise too_large()
         return bool(data)
 
     def ended(self, within: float) -> bool:
@@ -189,7 +202,7 @@ def connect(wire: Wire) -> Line:
         except BaseException:
             connection.close()
             raise
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise Lost(f"No connection to {host}:{port}: {error}.") from None
     return Line(connection)
 

@@ -86,7 +86,9 @@ def _text(history: History, text: str) -> str:
 
 
 def _braced(text: str) -> str:
-    return json.dumps(text)[1:-1].replace("{", "{{").replace("}", "}}")
+    """What stands between the quotation marks of an f-string."""
+    escaped = "".join('\\"' if c == '"' else c if c == "'" else repr(c)[1:-1] for c in text)
+    return escaped.replace("{", "{{").replace("}", "}}")
 
 
 def _bytes(data: bytes) -> str:
@@ -115,7 +117,7 @@ def _value(history: History, value: Any, key: str = "") -> str:
 
 def as_curl(history: History, url: str) -> str:
     """The history as lines for a shell with curl and jq."""
-    lines = [f"URL={shlex.quote(url)}"]
+    lines = [f"URL={_word(url)}"]
     lines += [f"{name}=${variable}" for name, variable in _SECRETS.items() if _uses(history, name)]
     for step in history.told():
         lines += _curl(history, step)
@@ -183,7 +185,7 @@ def _request(history: History, step: Request) -> str:
         words.append("-H 'Content-Type: application/json'")
         words.append(f"--data-binary {_json(history, step.body)}")
     elif step.content is not None:
-        words.append(f"--data-binary {shlex.quote(step.content.decode('utf-8', 'backslashreplace'))}")
+        words.append(f"--data-binary {_word(step.content.decode('utf-8', 'backslashreplace'))}")
     return " ".join(words)
 
 
@@ -194,16 +196,29 @@ def _handshake(history: History, step: Opened) -> str:
     words.append("-H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13'")
     words.append("-H 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=='")
     if step.subprotocols:
-        words.append(f"-H {shlex.quote('Sec-WebSocket-Protocol: ' + ', '.join(step.subprotocols))}")
+        words.append(f"-H {_word('Sec-WebSocket-Protocol: ' + ', '.join(step.subprotocols))}")
     words += [f"-H {_shell(history, f'{name}: {value}')}" for name, value in step.headers.items()]
     return " ".join(words)
 
 
 def _shell(history: History, text: str) -> str:
     """A word for the shell, with the variables of what has a symbol."""
-    return "".join(
-        f'"${{{symbol}}}"' if symbol else shlex.quote(part) for part, symbol in history.split(text)
+    return "".join(f'"${{{symbol}}}"' if symbol else _word(part) for part, symbol in history.split(text))
+
+
+def _word(text: str) -> str:
+    """A literal word, in which a terminal finds nothing to obey."""
+    if text.isprintable():
+        return shlex.quote(text)
+    shown = "".join(
+        c if c.isprintable() and c not in "'\\" else "".join(f"\\x{byte:02x}" for byte in _utf8(c))
+        for c in text
     )
+    return f"$'{shown}'"
+
+
+def _utf8(character: str) -> bytes:
+    return character.encode("utf-8", "surrogatepass")
 
 
 _KEY = re.compile('"@@([a-z_0-9]+)@@"')

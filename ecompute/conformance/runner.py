@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import closing
 
 from . import opening
 from .check import Check
+from .hiding import fit, hidden
 from .lab import Lab
 from .registry import CHECKS, REQUIREMENTS
 from .report import CheckReport, Report
 from .retelling import as_curl, as_python
 from .target import Profile, Target
-from .things import made_by
-from .verdict import CannotTest, Deviation, Lost, NotThere, Outcome, Verdict
+from .things import LISTS
+from .verdict import CannotTest, Deviation, Foreign, Lost, NotThere, Outcome, Verdict
 
 Progress = Callable[[CheckReport], None]
 _BROKEN = 3
@@ -56,19 +58,22 @@ def run(
     try:
         checks = chosen(target.profile, only)
         lab = opening.open_lab(target)
-        try:
-            for check in checks:
-                result = perform(lab, check)
-                results.append(result)
-                if progress is not None:
-                    progress(result)
-                if fail_fast and result.deviates:
-                    break
-        finally:
-            left = clean(lab)
-            lab.wire.close()
+        with closing(lab.wire):
+            try:
+                for check in checks:
+                    result = perform(lab, check)
+                    results.append(result)
+                    if progress is not None:
+                        progress(result)
+                    if fail_fast and result.deviates:
+                        break
+            except BaseException as error:
+                if left := _cleaned(lab):
+                    error.add_note(f"left behind, since it could not be deleted: {', '.join(left)}")
+                raise
+            left = _cleaned(lab)
     except CannotTest as error:
-        obstacle = str(error)
+        obstacle = fit(str(error), secrets_of(target, lab))
     return Report(
         target=target,
         checks=tuple(results),
@@ -78,6 +83,22 @@ def run(
         obstacle=obstacle,
         left_behind=left,
     )
+
+
+def secrets_of(target: Target, lab: Lab | None = None) -> tuple[str, ...]:
+    """What must be in no report."""
+    if lab is not None:
+        return lab.secrets
+    return tuple(token for token in (target.token, target.second_token) if token)
+
+
+def _cleaned(lab: Lab) -> tuple[str, ...]:
+    # who ends a run is often impatient, and means the run
+    try:
+        return clean(lab)
+    except KeyboardInterrupt:
+        clean(lab)
+        raise
 
 
 def perform(lab: Lab, check: Check) -> CheckReport:
@@ -101,7 +122,11 @@ def perform(lab: Lab, check: Check) -> CheckReport:
         except Lost as error:
             _there(lab, error)
             deviation = Deviation((*judge.open, *check.decides)[0], "an answer to each request", str(error))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except Foreign as error:
+            deviation = Deviation(
+                (*judge.open, *check.decides)[0], "ids of what was made, and of nothing else", str(error)
+            )
+        except Exception as error:
             if not _foreign(error):
                 raise
             deviation = Deviation(
@@ -109,9 +134,9 @@ def perform(lab: Lab, check: Check) -> CheckReport:
                 "an answer of the form that the contract describes",
                 repr(error),
             )
-        told = (as_python(lab.history, lab.target.url), as_curl(lab.history, lab.target.url))
+        secrets = lab.secrets
         verdicts = [
-            Verdict(id_, finding.outcome, check.name, note=finding.note)
+            Verdict(id_, finding.outcome, check.name, note=fit(finding.note, secrets))
             for id_, finding in judge.findings.items()
             if deviation is None or id_ != deviation.requirement
         ]
@@ -121,14 +146,14 @@ def perform(lab: Lab, check: Check) -> CheckReport:
                     deviation.requirement,
                     Outcome.DEVIATES,
                     check.name,
-                    deviation.expected,
-                    deviation.seen,
-                    python=told[0],
-                    curl=told[1],
+                    fit(deviation.expected, secrets),
+                    fit(deviation.seen, secrets),
+                    python=hidden(as_python(lab.history, lab.target.url), secrets),
+                    curl=hidden(as_curl(lab.history, lab.target.url), secrets),
                 )
             )
         verdicts += [
-            Verdict(id_, Outcome.UNDECIDED, check.name, note=why)
+            Verdict(id_, Outcome.UNDECIDED, check.name, note=fit(why, secrets))
             for id_ in judge.open
             if deviation is None or id_ != deviation.requirement
         ]
@@ -152,26 +177,27 @@ def _there(lab: Lab, error: Lost) -> None:
     ) from None
 
 
-def _foreign(error: BaseException) -> bool:
+def _foreign(error: Exception) -> bool:
     """Whether an answer of an unforeseen form is behind it, rather than a mistake of a check."""
-    return not str(error).startswith("the check ")
+    return not isinstance(error, CannotTest | MemoryError) and not str(error).startswith("the check ")
 
 
 def clean(lab: Lab) -> tuple[str, ...]:
-    """Delete all that the run has made, and tell the paths of what could not be."""
-    left = [thing.path for thing in lab.remove(lab.things.since(0))]
+    """Delete all that the run has made, also where it has not seen the answer, and tell the paths of what
+    could not be.
+    """
+    left = list(lab.remove(lab.things.again()))
+    lost = ""
     for tenant in (lab.first, *((lab.second,) if lab.has_second else ())):
-        for path, name in (
-            ("/compute/containers", "containers"),
-            ("/compute/ssh-keys", "ssh_keys"),
-            ("/api/tokens", "tokens"),
-        ):
+        for path, name in LISTS.items():
+            if lost:
+                continue
             try:
                 listed = lab.wire.send("GET", path, token=tenant.credential.token)
-                for id_ in made_by(lab.prefix, listed.body.get(name)):
-                    gone = lab.wire.send("DELETE", f"{path}/{id_}", token=tenant.credential.token)
-                    if gone.status not in (200, 404):
-                        left.append(f"{path}/{id_}")
             except Lost:
-                left.append(f"{path} (the server does not answer)")
-    return tuple(left)
+                lost = f"{path} (the server does not answer)"
+                continue
+            found = lab.things.named(lab.prefix, path, tenant.symbol, listed.body.get(name))
+            left += lab.remove(tuple(thing for thing in found if thing not in left))
+    paths = [thing.path for thing in left] + [lost] * bool(lost)
+    return tuple(dict.fromkeys(fit(path, lab.secrets) for path in paths))

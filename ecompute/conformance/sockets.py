@@ -43,6 +43,11 @@ Received = str | bytes | Closed | Ponged
 GONE = Closed(1006)
 
 _SHOWN = 200
+_MOST = 256 * 1024 * 1024
+_MOST_FRAMES = 200_000
+"""What comes on one WebSocket, of which no check asks for a tenth."""
+_MOST_WRITTEN = 2_000
+"""Messages of one WebSocket that a report has."""
 
 
 class Socket:
@@ -70,6 +75,8 @@ class Socket:
         self._framing = Connection(ConnectionType.CLIENT)
         self._closed: Closed | None = None
         self._history: History | None = None
+        self._received = 0
+        self._written = 0
         self._symbol = ""
         wire.turn()
         self._line = connect(wire)
@@ -126,7 +133,8 @@ class Socket:
         self._line.send(f"GET {parts.path}{path} HTTP/1.1\r\n{lines}\r\n".encode())
         answer = self._line.answer(wire.target.timeout)
         if answer is None:
-            raise Lost(f"The server closed the connection without an answer to the handshake of {path}.")
+            shown = path.partition("?")[0]
+            raise Lost(f"The server closed the connection without an answer to the handshake of {shown}.")
         if answer.status == 101:
             if answer.headers.get("sec-websocket-accept") != generate_accept_token(key).decode():
                 raise Lost("The handshake's Sec-WebSocket-Accept is not the one of RFC 6455, 4.2.2.")
@@ -181,7 +189,11 @@ class Socket:
         self._line.send(data)
 
     def receive(self, within: float = 10.0) -> Received | None:
-        """The next message, or None when there is none in that many seconds. After the end, how it ended."""
+        """The next message, or None when there is none in that many seconds. After the end, how it ended.
+
+        Raises:
+            Lost: messages come without end.
+        """
         deadline = time.monotonic() + within
         while not self._waiting:
             if self._closed is not None:
@@ -196,6 +208,20 @@ class Socket:
             self._take(data)
         return self._heard(self._waiting.popleft())
 
+    def control(self, within: float) -> Closed | Ponged | None:
+        """The next pong or the end, whatever messages come before; None when none comes in that many seconds.
+
+        Raises:
+            Lost: messages come without end.
+        """
+        deadline = time.monotonic() + within
+        while True:
+            received = self.receive(max(0.0, deadline - time.monotonic()))
+            if not isinstance(received, str | bytes):
+                return received
+            if time.monotonic() > deadline:
+                return None
+
     def _heard(self, received: Received) -> Received:
         if isinstance(received, Closed):
             self._told(Heard(self._symbol, received.code))
@@ -204,12 +230,16 @@ class Socket:
         return received
 
     def _told(self, step: Sent | Heard) -> None:
-        if self._history is not None:
+        self._written += 1
+        if self._history is not None and self._written <= _MOST_WRITTEN:
             self._history.add(step)
 
     def _take(self, data: bytes) -> None:
         if not data:
             return
+        self._received += len(data)
+        if self._received > _MOST or len(self.frame_sizes) > _MOST_FRAMES:
+            raise Lost("The WebSocket brings more than any check asks for.")
         try:
             self._framing.receive_data(data)
             for event in self._framing.events():
@@ -248,6 +278,8 @@ class Socket:
         self._pieces.clear()
 
     def _answer(self, event: Pong | CloseConnection) -> None:
+        if self._closed is not None:
+            return
         try:
             self._line.send(self._framing.send(event))
         except (Lost, LocalProtocolError):

@@ -53,6 +53,11 @@ class Speaker:
         """Whether there is another tenant."""
         return "second" in self._tenants
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must be in no report: the tokens that were given, and those that were made."""
+        return (*(tenant.credential.token for tenant in self._tenants.values()), *self.history.secrets)
+
     def ask(
         self,
         method: str,
@@ -67,7 +72,9 @@ class Speaker:
 
         Raises:
             Lost: there was no answer.
+            Foreign: it would change what is not the kit's own.
         """
+        self.things.guard(method, path)
         credential = credential_of(who)
         symbol = credential.symbol if credential else None
         step = Request(method, path, symbol, body, content, headers)

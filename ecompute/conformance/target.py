@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from enum import StrEnum
 
@@ -19,13 +20,17 @@ class Profile(StrEnum):
     """What takes less than 3 minutes on a simulated server."""
 
 
+_WORD = re.compile("[!-~]+")
+_LONGEST = 1e6
+
+
 def new_seed() -> int:
     """A seed for a run."""
     return secrets.randbelow(1 << 32)
 
 
 def _base(url: str) -> str:
-    return url.rstrip("/")
+    return url.strip().rstrip("/")
 
 
 @frozen
@@ -53,3 +58,31 @@ class Target:
     key_limit: int = catalog.MAX_SSH_KEYS_PER_USER
     restart_command: str | None = None
     dialect: str = "reference"
+
+    @property
+    def shown(self) -> str:
+        """The URL as reports have it: without a user name and a password."""
+        scheme, slashes, rest = self.url.partition("://")
+        place, slash, path = rest.partition("/")
+        return f"{scheme}{slashes}{place.rpartition('@')[2]}{slash}{path}"
+
+    @property
+    def fault(self) -> str | None:
+        """What makes it unfit for a test, as a sentence."""
+        if not self.token:
+            return "There is no token to test with: give --token-file, or set ECOMPUTE_TOKEN."
+        for which, token in (("The token", self.token), ("The second token", self.second_token)):
+            if token is not None and not _WORD.fullmatch(token):
+                return f"{which} is none: a token is one word of printable ASCII characters."
+        for name in ("rate", "timeout", "boot_timeout"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= _LONGEST:
+                return f"{name} is {value:g}: it must be more than 0, and at most {_LONGEST:g}."
+        for name in ("container_limit", "key_limit"):
+            if getattr(self, name) < 0:
+                return f"{name} is {getattr(self, name)}: it must not be less than 0."
+        if self.shown != self.url:
+            return "The URL must not hold a user name or password: the token is the credential."
+        if "?" in self.url or "#" in self.url:
+            return "The URL must not have a query or fragment."
+        return None

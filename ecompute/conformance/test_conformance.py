@@ -18,6 +18,10 @@ from ecompute.conformance.verdict import CannotTest, Outcome
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test for each check of the profile."""
     if "check" in metafunc.fixturenames:
+        if int(getattr(metafunc.config, "workerinput", {}).get("workercount", 1)) > 1:
+            raise pytest.UsageError(
+                "The contract kit's checks count what a user has, and cannot run at once: give -n 0."
+            )
         checks = chosen(target_of(metafunc.config).profile)
         metafunc.parametrize("check", [pytest.param(check, id=check.name) for check in checks])
 

@@ -30,6 +30,8 @@ def together(lab: Lab, asked: Sequence[Asked]) -> list[Answer]:
     Raises:
         Lost: one has got no answer.
     """
+    for one in asked:
+        lab.things.guard(one.method, one.path)
     credential = lab.first.credential
     start = threading.Barrier(len(asked))
 

@@ -40,6 +40,10 @@ class NotThere(Exception):
     """A check needs something that this server lacks; what it has not judged stays undecided, for `str()`."""
 
 
+class Foreign(Exception):
+    """The server gives things for new that are not, or ids that lead elsewhere; `str()` says which."""
+
+
 @frozen
 class Verdict:
     """The end of one requirement in a run.

@@ -18,9 +18,10 @@ from .world import REACH, World
 
 ORDER, ENDS, OWN = "SEQ-013", "SEQ-014", "SEQ-015"
 
-
 _MOMENT = 0.001
 """Seconds in which what has come already is read."""
+_LONGEST = 30.0
+"""Seconds after which a feed that is never silent is read no further."""
 
 
 class Patience:
@@ -56,7 +57,8 @@ class Watch:
                 self.allow(id_, status)
             if statuses or self._tells_ends:
                 self._wait(world, id_, statuses)
-        while (message := self._feed.next(_MOMENT)) is not None:
+        deadline = time.monotonic() + _LONGEST
+        while (message := self._feed.next(_MOMENT)) is not None and time.monotonic() < deadline:
             self._take(world, message)
         self._lab.holds(ORDER, self._feed.closed is None, "an open feed", self._feed.closed)
         self._lab.holds(ORDER, not self._feed.malformed, "well-formed messages", self._feed.malformed)

@@ -15,10 +15,14 @@ from attrs import field, frozen
 from ecompute.contract import codec
 from ecompute.contract.problems import InvalidFields
 
+from .connections import FAILURES, Connections, Sending
 from .target import Target
 from .verdict import CannotTest, Lost
 
 NOTHING: Mapping[str, str] = {}
+
+# what can be unpacked within bounds
+_HEADERS = {"Accept-Encoding": "gzip, deflate"}
 
 
 @frozen
@@ -82,18 +86,13 @@ class Wire:
         self.count: int = 0
         try:
             base = httpx.URL(target.url)
-        except httpx.InvalidURL as error:
-            raise CannotTest(_told(target.url, error)) from None
-        self._http = httpx.Client(
-            base_url=base,
-            timeout=target.timeout,
-            verify=self.context if target.url.startswith("https:") else False,
-            # a restart or an attack must not be felt by who comes later
-            limits=httpx.Limits(max_keepalive_connections=20, keepalive_expiry=2.0),
-            follow_redirects=False,
-            # what a variable of the environment names is not what was asked to be tested
-            trust_env=False,
-        )
+        except (httpx.InvalidURL, UnicodeError):
+            raise CannotTest(no_url(target)) from None
+        if base.scheme not in ("http", "https") or not base.host:
+            raise CannotTest(no_url(target))
+        # it writes requests, and sends none: it would follow what the environment says, and keep cookies
+        self._writer = httpx.Client(base_url=base, headers=_HEADERS, verify=False, trust_env=False)
+        self._connections = Connections(self.context if base.scheme == "https" else None, target.timeout)
 
     @cached_property
     def context(self) -> ssl.SSLContext:
@@ -101,7 +100,7 @@ class Wire:
         verify = self.target.verify
         try:
             context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, ValueError) as error:
             raise CannotTest(f"The file of authorities {verify} cannot be used: {error}.") from None
         if verify is False:
             context.check_hostname = False
@@ -115,7 +114,8 @@ class Wire:
 
     def close(self) -> None:
         """Close all connections."""
-        self._http.close()
+        self._connections.close()
+        self._writer.close()
 
     def send(
         self,
@@ -140,18 +140,36 @@ class Wire:
             content = codec.dump_json(body)
             sent.setdefault("Content-Type", "application/json")
         try:
-            response = self._http.request(method, path, headers=sent, content=content)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Lost(_told(self.target.url, error)) from error
-        pairs = tuple((name.lower(), value) for name, value in response.headers.multi_items())
-        return Answer(response.status_code, dict(pairs), response.content, pairs)
+            request = self._writer.build_request(method, path, headers=sent, content=content)
+        except (httpx.InvalidURL, UnicodeError):
+            raise Lost(f"The request {method} {path[:200]!r} cannot be written.") from None
+        try:
+            status, raw, received = self._connections.exchange(
+                Sending(
+                    method.encode(),
+                    request.url.raw_scheme,
+                    request.url.raw_host,
+                    request.url.port,
+                    request.url.raw_path,
+                    request.headers.raw,
+                    content or b"",
+                )
+            )
+        except FAILURES as error:
+            raise Lost(_told(self.target.shown, error)) from error
+        pairs = tuple((name.lower(), value) for name, value in httpx.Headers(raw).multi_items())
+        return Answer(status, dict(pairs), received, pairs)
+
+
+def no_url(target: Target) -> str:
+    """What is said of a URL that leads nowhere."""
+    return f"{target.shown!r} is no URL of a server, which begins with http:// or https://."
 
 
 def _told(url: str, error: Exception) -> str:
-    if isinstance(error, httpx.ConnectError):
-        return f"Nothing answers at {url}: {error}. Is the server running, and the URL right?"
-    if isinstance(error, httpx.TimeoutException):
+    said = str(error) or type(error).__name__
+    if isinstance(error, UnicodeError) or type(error).__name__ == "ConnectError":
+        return f"Nothing answers at {url}: {said}. Is the server running, and the URL right?"
+    if type(error).__name__.endswith("Timeout"):
         return f"The server at {url} did not answer in time; --timeout allows it more."
-    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-        return f"{url!r} is no URL of a server, which begins with http:// or https://."
-    return f"The server at {url} broke off: {error or type(error).__name__}."
+    return f"The server at {url} broke off: {said}."

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
+import ecompute
 from ecompute.conformance import strategies as given_by
 from ecompute.contract import catalog, codec, messages, resources
 from ecompute.contract import requests as ask
@@ -193,6 +194,8 @@ def test_a_class_of_another_kind(cls: type) -> None:
         Grants,
         Action,
         PublicKey,
+        ecompute.Container,
+        ecompute.AsyncContainer,
     ],
     ids=lambda cls: cls.__name__,
 )

@@ -24,7 +24,7 @@ from ecompute_server.testing import running_server
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "library"
-PAGES = {page.name: page for page in sorted(FOLDER.glob("*.md"))}
+PAGES = {page.name: page for page in (*sorted(FOLDER.glob("*.md")), FOLDER.parent / "conformance.md")}
 
 ELSEWHERE = {
     "scopes.md": "tests/library/test_scopes_page.py",
@@ -159,7 +159,7 @@ def test_what_is_not_run_is_python_at_least(block: Block) -> None:
 def test_links_lead_somewhere(page: str) -> None:
     """Every link to a place in the repository, headings included."""
     for target, heading in _LINK.findall(PAGES[page].read_text()):
-        place = (FOLDER / target).resolve() if target else PAGES[page]
+        place = (PAGES[page].parent / target).resolve() if target else PAGES[page]
         assert place.exists(), target
         if heading:
             assert heading in anchors(place.read_text()), f"{target}#{heading}"

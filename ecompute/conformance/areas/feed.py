@@ -194,9 +194,7 @@ def opening(lab: Lab) -> None:
     payload = lab.random.randbytes(125)
     for content in (b"", payload):
         feed.socket.ping(content)
-        received = feed.socket.receive(lab.target.timeout)
-        while isinstance(received, str):
-            received = feed.socket.receive(lab.target.timeout)
+        received = feed.socket.control(lab.target.timeout)
         lab.holds("FED-018", not isinstance(received, Closed), "an open feed", received)
         lab.holds("FED-019", received == Ponged(content), f"a pong with {content!r}", received)
 
@@ -244,8 +242,7 @@ def revocation(lab: Lab) -> None:
     other = Feed.open(lab)
     lab.delete(revoked)
     for feed in feeds:
-        while feed.next(PATIENCE) is not None:
-            pass
+        feed.drain(PATIENCE)
         lab.holds("FED-017", feed.closed is not None, "a close", f"none in {PATIENCE:g} s")
         code = feed.closed.code if feed.closed else None
         lab.holds("FED-017", code == 1008, "the code 1008", code)

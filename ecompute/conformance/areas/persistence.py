@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from contextlib import suppress
 from typing import Any
 
@@ -13,9 +12,10 @@ from ecompute.conformance.credential import Credential
 from ecompute.conformance.feeds import PATH, Feed
 from ecompute.conformance.history import Restarted
 from ecompute.conformance.lab import Lab
+from ecompute.conformance.operating import operate
 from ecompute.conformance.requirement import Area, must, ours
 from ecompute.conformance.terminals import Command
-from ecompute.conformance.verdict import Lost, NotThere
+from ecompute.conformance.verdict import Lost
 from ecompute.contract.problems import Code
 
 KEYS, BOXES, TOKENS = "/compute/ssh-keys", "/compute/containers", "/api/tokens"
@@ -64,17 +64,7 @@ def _restart(lab: Lab) -> None:
     Raises:
         NotThere: the command fails.
     """
-    command = lab.target.restart_command or ""
-    try:
-        done = subprocess.run(
-            ["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, timeout=RESTART_SECONDS, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotThere(f"The restart command did not end well: {error}.") from None
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip()[-200:]
-        raise NotThere(f"The restart command ended with the status {done.returncode}: {said}")
+    operate(lab.target.restart_command or "", RESTART_SECONDS)
     lab.history.add(Restarted())
 
     def answers() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -95,17 +96,17 @@ _ENDS: Mapping[str, tuple[str, int, bytes]] = {
 
 def _ended(lab: Lab, socket: Socket) -> Closed | None:
     """How it ends, whatever comes before; None where it does not."""
-    while (received := socket.receive(min(lab.target.timeout, _PATIENCE))) is not None:
-        if isinstance(received, Closed):
+    deadline = time.monotonic() + min(lab.target.timeout, _PATIENCE)
+    while (left := deadline - time.monotonic()) > 0:
+        received = socket.control(left)
+        if not isinstance(received, Ponged):
             return received
     return None
 
 
 def _served(lab: Lab, other: Socket) -> None:
     other.ping(b"others")
-    received = other.receive(lab.target.timeout)
-    while isinstance(received, str | bytes):
-        received = other.receive(lab.target.timeout)
+    received = other.control(lab.target.timeout)
     lab.holds("WSK-018", received == Ponged(b"others"), "another client's WebSocket is served", received)
 
 
@@ -260,22 +261,20 @@ def control_frames(lab: Lab) -> None:
     for payload in (b"", b"x", bytes(range(125))):
         socket.raw(frame(TEXT, "€".encode()[:1], fin=False) + frame(PONG, b"nobody asked"))
         socket.raw(frame(PING, payload) + frame(CONTINUATION, "€".encode()[1:]))
-        received = socket.receive(lab.target.timeout)
-        while isinstance(received, str | bytes):
-            received = socket.receive(lab.target.timeout)
+        received = socket.control(lab.target.timeout)
         lab.holds("WSK-017", not isinstance(received, Closed), "an open WebSocket", received)
         lab.holds("WSK-015", received == Ponged(payload), f"a pong with {payload!r}", received)
     count = 500
     socket.raw(b"".join(frame(PING, b"%d" % number) for number in range(count)))
     answered = -1
     while answered < count - 1:
-        received = socket.receive(lab.target.timeout)
+        received = socket.control(lab.target.timeout)
         if isinstance(received, Ponged):
             # an answer to the latest is enough (RFC 6455, 5.5.3)
             later = received.payload.isdigit() and int(received.payload) > answered
             lab.holds("WSK-015", later, f"a pong to a ping behind the {answered}th", received)
             answered = int(received.payload)
-        elif received is None or isinstance(received, Closed):
+        else:
             lab.holds("WSK-015", False, f"a pong to the last of {count} pings", received)
     _served(lab, other)
 

@@ -20,7 +20,7 @@ def to_json(report: Report) -> str:
     """One JSON object; the token is not in it."""
     target = report.target
     data: dict[str, Any] = {
-        "url": target.url,
+        "url": target.shown,
         "profile": target.profile.value,
         "dialect": target.dialect,
         "seed": target.seed,

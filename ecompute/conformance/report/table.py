@@ -72,10 +72,10 @@ def summary(report: Report) -> str:
     how = f"profile {target.profile}, seed {target.seed}, {report.requests} requests, {report.seconds:.1f} s"
     deviations = len(report.deviations)
     if report.obstacle and not deviations:
-        return f"Could not test {target.url}: {report.obstacle}"
+        return f"Could not test {target.shown}: {report.obstacle}"
     broken_off = f" The run was broken off: {report.obstacle}" if report.obstacle else ""
     if deviations:
         noun = "requirement" if deviations == 1 else "requirements"
-        return f"{target.url} deviates from {deviations} {noun} ({how}).{broken_off}"
+        return f"{target.shown} deviates from {deviations} {noun} ({how}).{broken_off}"
     kept, open_ = len(report.of(Outcome.KEPT)), len(report.of(Outcome.UNDECIDED))
-    return f"{target.url} conforms: {kept} requirements kept, {open_} undecided ({how})."
+    return f"{target.shown} conforms: {kept} requirements kept, {open_} undecided ({how})."
