@@ -98,12 +98,17 @@ class Lab(Speaker):
             self._judge = None
 
     @contextmanager
-    def tidy(self) -> Iterator[None]:
-        """At the end close what was opened inside, and delete what was made."""
+    def tidy(self, *, forgetting: bool = True) -> Iterator[None]:
+        """At the end close what was opened inside, and delete what was made. The history forgets it, unless a
+        deviation was found inside: what is gone is nothing that later steps build on, and said again it would
+        stand in their way.
+        """
         outer, self._open = self._open, ExitStack()
-        mark = len(self.things)
+        mark, begun = len(self.things), self.history.mark()
         try:
             yield
+            if forgetting:
+                self.history.rewind(begun)
         finally:
             self._open.close()
             self._open = outer

@@ -136,9 +136,9 @@ def _curl(history: History, step: Step) -> list[str]:
                 return [f"{command}  # {step.status or 'no answer'}"]
             if len(step.gives) == 1:
                 ((name, symbol),) = step.gives.items()
-                return [f"{symbol}=$({command} | jq -r .{name})  # {step.status}"]
+                return [f"{symbol}=$({command} | tee /dev/stderr | jq -r .{name})  # {step.status}"]
             return [
-                f"answer=$({command})  # {step.status}",
+                f"answer=$({command} | tee /dev/stderr)  # {step.status}",
                 *(f'{symbol}=$(printf %s "$answer" | jq -r .{name})' for name, symbol in step.gives.items()),
             ]
         case Opened():

@@ -26,27 +26,29 @@ def chosen(profile: Profile, only: Collection[str] = ()) -> tuple[Check, ...]:
     """The checks of a profile; `only` are names of checks, areas, or ids of requirements.
 
     Raises:
-        CannotTest: there is no such thing.
+        CannotTest: there is no such thing, or the profile leaves it out.
     """
     known = {check.name for check in CHECKS} | {check.area for check in CHECKS} | set(REQUIREMENTS)
     if unknown := sorted(set(only) - known):
         raise CannotTest(f"There is no check, area or requirement {', '.join(unknown)}.")
-    return tuple(
-        check
-        for check in CHECKS
-        if (profile is Profile.STANDARD or not check.standard)
-        and (not only or {check.name, check.area, *check.decides} & set(only))
-    )
+    asked = [c for c in CHECKS if not only or {c.name, c.area, *c.decides} & set(only)]
+    found = tuple(check for check in asked if profile is Profile.STANDARD or not check.standard)
+    if not found:
+        raise CannotTest(
+            f"The profile {profile} leaves out {', '.join(sorted(only))}: take {Profile.STANDARD}."
+        )
+    return found
 
 
 def run(
     target: Target,
     *,
-    only: Collection[str] = (),
+    only: str | Collection[str] = (),
     fail_fast: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Test a server, and tidy up. `fail_fast` ends the run with the first deviation.
+    """Test a server, and tidy up. `only` names areas, checks or requirements; `fail_fast` ends the run with
+    the first deviation.
 
     The report says what could not be tested as well: nothing is raised for that.
     """
@@ -56,7 +58,7 @@ def run(
     lab: Lab | None = None
     left: tuple[str, ...] = ()
     try:
-        checks = chosen(target.profile, only)
+        checks = chosen(target.profile, (only,) if isinstance(only, str) else only)
         lab = opening.open_lab(target)
         with closing(lab.wire):
             try:
@@ -72,6 +74,9 @@ def run(
                     error.add_note(f"left behind, since it could not be deleted: {', '.join(left)}")
                 raise
             left = _cleaned(lab)
+        undecided = [verdict for result in results for verdict in result.verdicts]
+        if undecided and all(verdict.outcome is Outcome.UNDECIDED for verdict in undecided):
+            raise CannotTest(f"Nothing could be decided: {undecided[0].note}")
     except CannotTest as error:
         obstacle = fit(str(error), secrets_of(target, lab))
     return Report(

@@ -47,7 +47,7 @@ class Sequence:
         self._lines: dict[int, str] = {}
         self.lab.history.rewind(setting.mark)
         self._end = ExitStack()
-        self._end.enter_context(self.lab.tidy())
+        self._end.enter_context(self.lab.tidy(forgetting=False))
 
     def tidy(self) -> None:
         """Delete what was made, and close the feeds."""

@@ -128,6 +128,8 @@ def test_the_command_reports_in_three_forms(server: RunningServer, tmp_path: Pat
     ("arguments", "words"),
     [
         (("--only", "nothing"), "There is no check, area or requirement nothing."),
+        (("--only", "ING-020", "--profile", "quick"), "The profile quick leaves out ING-020: take standard."),
+        (("--only", "persistence"), "Nothing could be decided: The server lacks, or the run was not given"),
         (("--dialect", "klingon"), "There is no dialect 'klingon': there are hosted, reference"),
         (("--url", "http://127.0.0.1:9"), "Is the server running, and the URL right?"),
         (("--ca-file", "/nonexistent", "--url", "https://127.0.0.1:9"), "cannot be used"),
