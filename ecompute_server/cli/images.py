@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from ecompute.contract.catalog import Arch
+from ecompute_server.images.build import NAMES
 from ecompute_server.images.build import build as build_image
 from ecompute_server.images.catalogue import Catalogue, default_cache
 from ecompute_server.images.interface import Image, Progress, Report
@@ -21,7 +22,7 @@ _PERCENT = 100
 app = App(name="images", help="Guest images.")
 
 ArchOption = Annotated[str | None, Parameter(help="arm64 or amd64 (default: both).")]
-ImageOption = Annotated[str, Parameter(help="Name of the image.")]
+ImageOption = Annotated[str, Parameter(help=f"Name of the image: {', '.join(NAMES)}.")]
 
 
 @app.command
@@ -63,13 +64,17 @@ def _print(images: list[Image], as_json: bool) -> None:
 
 
 def _row(image: Image) -> dict[str, str | int]:
-    size = image.kernel.stat().st_size + image.initrd.stat().st_size
+    files = (image.kernel, image.initrd, image.disk)
+    size = sum(file.stat().st_size for file in files if file is not None)
     return {"name": image.name, "arch": image.arch, "version": image.version, "bytes": size}
 
 
 def _reporter(arch: str) -> Report:
-    """Progress on standard error: in place at a terminal, a line for each step elsewhere."""
+    """Progress on standard error: in place at a terminal; elsewhere a line for each step, and one in half a
+    minute for a long one.
+    """
     terminal = sys.stderr.isatty()
+    pause = 0.1 if terminal else 30.0
     last_step = ""
     last_time = 0.0
 
@@ -77,7 +82,7 @@ def _reporter(arch: str) -> Report:
         nonlocal last_step, last_time
         now = time.monotonic()
         new = progress.step != last_step
-        if not new and (not terminal or now - last_time < 0.1):
+        if not new and now - last_time < pause:
             return
         start = ("\n" if new and last_step else "" if new else "\r\x1b[K") if terminal else ""
         end = "" if terminal else "\n"
@@ -88,6 +93,8 @@ def _reporter(arch: str) -> Report:
 
 
 def _counted(progress: Progress) -> str:
+    if progress.step == "install":
+        return f" {progress.done} of {progress.total} packages"
     if progress.total > _PERCENT:
         return f" {progress.done / 1e6:.1f} of {progress.total / 1e6:.1f} MB"
     return f" {progress.done} %" if progress.total and progress.done else ""

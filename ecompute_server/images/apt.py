@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from attrs import frozen
 
-from ecompute_server.images import sources
+from ecompute_server.images import sources, space
 from ecompute_server.images.deb import stanzas
 from ecompute_server.images.interface import ImageError, Progress, Report
 
@@ -66,9 +66,13 @@ def _names(relation: str) -> tuple[str, ...]:
 
 
 class PrivateApt:
-    """apt for one architecture, with everything below `root`, which the caller removes."""
+    """apt for one architecture, with everything below `root`, which the caller removes. After `update`, the
+    `sources` are those that proved to be Debian's.
+    """
 
     def __init__(self, root: Path, arch: str) -> None:
+        self.arch = arch
+        self.sources: list[sources.Source] = []
         self._root = root
         for name in ("state/lists/partial", "cache/archives/partial", "sources", "none"):
             (root / name).mkdir(parents=True, exist_ok=True)
@@ -99,7 +103,8 @@ class PrivateApt:
                 raise ImageError(f"The package index could not be fetched: {reason}.")
             if origin != "Debian":
                 path.unlink()
-        if not any(path.exists() for path in paths):
+        self.sources = [source for path, source in paths.items() if path.exists()]
+        if not self.sources:
             raise ImageError(f"No package source in {host} proved to be Debian's.")
 
     def resolve(self, names: Sequence[str]) -> list[Package]:
@@ -128,6 +133,7 @@ class PrivateApt:
 
         Raises:
             ImageError: a download failed, or a file is not what the signed index promises.
+            OSError: the disk is full.
         """
         total = sum(package.size for package in packages)
         complaint = self._transfer(
@@ -139,10 +145,12 @@ class PrivateApt:
         for package in packages:
             path = files.get(package.name)
             if path is None:
+                space.check(folder)
                 reason = complaint or "apt gave no reason"
                 raise ImageError(f"The package {package.name} could not be downloaded: {reason}.")
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != package.sha256:
+                    space.check(folder)
                     raise ImageError(f"The package {package.name} is not the one that the index promises.")
         report(Progress("download", total, total))
         return {package.name: files[package.name] for package in packages}

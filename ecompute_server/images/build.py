@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
-import json
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO
 
-from ecompute_server.images import cpio, micro
-from ecompute_server.images.apt import Package, PrivateApt
-from ecompute_server.images.catalogue import POINTER, Catalogue
-from ecompute_server.images.interface import Image, ImageError, Progress, Report
+from ecompute_server.images import making
+from ecompute_server.images.catalogue import Catalogue
+from ecompute_server.images.interface import Image, ImageError, Report
+from ecompute_server.images.kernel import PACKAGES
+from ecompute_server.images.recipes import RECIPES, VARIANTS
 
-ARCHES = tuple(sorted(micro.KERNEL_PACKAGES))
-NAMES = ("micro",)
+ARCHES = tuple(sorted(PACKAGES))
+NAMES = tuple(sorted([*RECIPES, *VARIANTS]))
 
 
 def build(arch: str, cache: Path, report: Report, *, name: str = "micro") -> Image:
@@ -34,35 +32,47 @@ def build(arch: str, cache: Path, report: Report, *, name: str = "micro") -> Ima
     Otherwise returns at once and without the network. Safe to call from several processes.
 
     Raises:
-        ImageError: there is no such image or architecture, apt or the network fails, or the disk is full.
+        ImageError: there is no such image or architecture, a program is missing, apt or the network fails, a
+            package is damaged or cannot be set up, or the disk is full.
     """
-    return _build(arch, cache, report, name, lambda: _made(arch, cache, name))
+    return _build(arch, cache, report, name, again=False)
 
 
 def rebuild(arch: str, cache: Path, report: Report, *, name: str = "micro") -> Image:
     """As `build`, but asks the archive for newer packages in any case. When there are none the image found
     is the one returned; when there are, the older stays for those who use it.
     """
-    return _build(arch, cache, report, name, lambda: None)
+    return _build(arch, cache, report, name, again=True)
 
 
-def _build(arch: str, cache: Path, report: Report, name: str, made: Callable[[], Image | None]) -> Image:
+def _build(arch: str, cache: Path, report: Report, name: str, *, again: bool) -> Image:
     if name not in NAMES:
         raise ImageError(f"There is no image named {name}; known: {', '.join(NAMES)}.")
     if arch not in ARCHES:
         raise ImageError(f"There is no image for the architecture {arch}; known: {', '.join(ARCHES)}.")
-    if image := made():
+    if variant := VARIANTS.get(name):
+        whole = _build(arch, cache, report, variant.of, again=again)
+        digest = making.variant_digest(whole, variant)
+        return _once(name, arch, cache, digest, partial(making.vary, name, whole, variant, digest))
+    recipe = RECIPES[name]
+    make = partial(making.make, name, arch, recipe, report=report, again=again)
+    return _once(name, arch, cache, None if again else recipe.digest(arch), make)
+
+
+def _once(name: str, arch: str, cache: Path, digest: str | None, make: Callable[[Path, Path], None]) -> Image:
+    """The image that a recipe with this digest has made, else what `make(images, scratch)` makes now."""
+    if image := _made(name, arch, cache, digest):
         return image
     images = cache / "images"
     try:
         images.mkdir(parents=True, exist_ok=True)
         with _locked(images / f".{name}-{arch}.lock"):
-            if image := made():
+            if image := _made(name, arch, cache, digest):
                 return image
             for leftover in images.glob(f".{name}-{arch}.building-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=f".{name}-{arch}.building-", dir=images) as scratch:
-                _make(name, arch, images, Path(scratch), report)
+                make(images, Path(scratch))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ImageError(f"There is not enough disk space in {cache} to build the image.") from error
@@ -73,86 +83,12 @@ def _build(arch: str, cache: Path, report: Report, name: str, made: Callable[[],
     return image
 
 
-def _made(arch: str, cache: Path, name: str) -> Image | None:
+def _made(name: str, arch: str, cache: Path, digest: str | None) -> Image | None:
     try:
         entry = Catalogue(cache).entry(name, arch)
     except ImageError:
         return None
-    return entry.image if entry and entry.recipe == micro.recipe(arch) else None
-
-
-def _make(name: str, arch: str, images: Path, scratch: Path, report: Report) -> None:
-    (scratch / "apt").mkdir()
-    apt = PrivateApt(scratch / "apt", arch)
-    apt.update(report)
-    roots = [micro.KERNEL_PACKAGES[arch], *micro.PACKAGES]
-    packages = closure(roots, apt.resolve(roots))
-    version = _version(micro.recipe(arch), packages)
-    final = images / f"{name}-{arch}-{version}"
-    if not final.is_dir():
-        (scratch / "packages").mkdir()
-        files = apt.fetch(packages, scratch / "packages", report)
-        report(Progress("unpack"))
-        parts = micro.assemble(files)
-        report(Progress("pack"))
-        new = scratch / "image"
-        new.mkdir()
-        _write(new / "kernel", lambda file: file.write(parts.kernel))
-        _write(new / "initrd", lambda file: cpio.write(parts.entries, file))
-        facts = {
-            "name": name, "arch": arch, "version": version, "recipe": micro.recipe(arch),
-            "kernel_arguments": micro.KERNEL_ARGUMENTS[arch],
-        }  # fmt: skip
-        manifest = {p.name: {"version": p.version, "sha256": p.sha256} for p in packages}
-        for file_name, content in (("image.json", facts), ("manifest.json", manifest)):
-            text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-            _write(new / file_name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
-        new.chmod(0o755)
-        _sync(new)
-        new.rename(final)
-    pointer = scratch / "pointer"
-    pointer.symlink_to(final.name)
-    pointer.rename(images / f"{name}-{arch}{POINTER}")
-    _sync(images)
-
-
-def closure(roots: Sequence[str], packages: Sequence[Package]) -> list[Package]:
-    """The packages that files are taken from: the roots, and of what they depend on the libraries and the
-    kernel. The rest of a Debian system, which apt resolved too, has no part in the image.
-    """
-    known = {package.name: package for package in packages}
-    chosen: set[str] = set()
-    pending = list(roots)
-    while pending:
-        name = pending.pop()
-        package = known.get(name)
-        if package is None or name in chosen:
-            continue
-        if name in roots or package.section in ("libs", "kernel"):
-            chosen.add(name)
-            pending.extend(package.depends)
-    return [known[name] for name in sorted(chosen)]
-
-
-def _version(recipe: str, packages: Sequence[Package]) -> str:
-    lines = [recipe, *(f"{package.name} {package.version} {package.sha256}" for package in packages)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    with path.open("wb") as file:
-        fill(file)
-        os.fchmod(file.fileno(), 0o644)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return entry.image if entry and entry.recipe == digest else None
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The built images in the cache, and where the cache is.
 
-    CACHE/images/NAME-ARCH-VERSION/{kernel,initrd,image.json,manifest.json}
+    CACHE/images/NAME-ARCH-VERSION/{kernel,initrd,image.json,manifest.json[,disk.qcow2]}
     CACHE/images/NAME-ARCH.current -> NAME-ARCH-VERSION
 
 A directory appears under its name when it is complete and never changes afterwards.
@@ -17,6 +17,7 @@ from attrs import frozen
 from ecompute_server.images.interface import Image, ImageError
 
 POINTER = ".current"
+DISK = "disk.qcow2"
 
 
 def default_cache() -> Path:
@@ -84,6 +85,7 @@ def _read(directory: Path) -> Entry:
             kernel=directory / "kernel",
             initrd=directory / "initrd",
             kernel_arguments=facts["kernel_arguments"],
+            disk=directory / DISK if facts.get("disk") else None,
             manifest={package: facts["version"] for package, facts in manifest.items()},
         )
         recipe = str(facts["recipe"])
@@ -91,6 +93,7 @@ def _read(directory: Path) -> Entry:
         raise ImageError(
             f"The image in {directory} is damaged; delete that directory and build again."
         ) from error
-    for path in (image.kernel, image.initrd):
-        path.stat()
+    for path in (image.kernel, image.initrd, image.disk):
+        if path is not None:
+            path.stat()
     return Entry(image, recipe)

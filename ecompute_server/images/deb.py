@@ -13,6 +13,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +29,7 @@ AR_HEADER_SIZE = 60
 class Member:
     """One path of a package as it is stored: `path` has no leading `./` or `/`. `target` is set for
     symbolic and hard links (for the latter it is a path of the same package), `data` for regular files.
+    `owner` is user and group by number, `modified` a time in seconds since the epoch.
     """
 
     path: str
@@ -35,6 +37,8 @@ class Member:
     mode: int
     data: bytes = b""
     target: str = ""
+    owner: tuple[int, int] = (0, 0)
+    modified: int = 0
 
 
 class _Section(io.RawIOBase):
@@ -107,28 +111,44 @@ def members(package: Path, wanted: Callable[[str], bool] = lambda path: True) ->
             path = posixpath.normpath(entry.name).strip("/")
             if path == "." or ".." in path.split("/") or not wanted(path):
                 continue
-            mode = entry.mode & 0o7777
+            member = partial(
+                Member,
+                path,
+                mode=entry.mode & 0o7777,
+                owner=(entry.uid, entry.gid),
+                modified=int(entry.mtime),
+            )
             if entry.isdir():
-                yield Member(path, "dir", mode)
+                yield member("dir")
             elif entry.issym():
-                yield Member(path, "link", 0o777, target=entry.linkname)
+                yield member("link", mode=0o777, target=entry.linkname)
             elif entry.islnk():
-                yield Member(path, "hardlink", mode, target=entry.linkname.removeprefix("./").strip("/"))
+                yield member("hardlink", target=entry.linkname.removeprefix("./").strip("/"))
             elif entry.isreg():
                 content = tar.extractfile(entry)
                 assert content is not None
-                yield Member(path, "file", mode, data=content.read())
+                yield member("file", data=content.read())
+
+
+def control_files(package: Path) -> dict[str, tuple[int, bytes]]:
+    """What the package tells its manager, `control` and scripts included: name → (mode, content)."""
+    files: dict[str, tuple[int, bytes]] = {}
+    with _tar(package, "control.tar") as tar:
+        for entry in tar:
+            name = entry.name.removeprefix("./")
+            if entry.isreg() and name and "/" not in name:
+                content = tar.extractfile(entry)
+                assert content is not None
+                files[name] = (entry.mode & 0o7777, content.read())
+    return files
 
 
 def control(package: Path) -> dict[str, str]:
     """The package's control fields (`Package`, `Version`, `Architecture`, …), continuation lines joined."""
-    with _tar(package, "control.tar") as tar:
-        for entry in tar:
-            if entry.name.removeprefix("./") == "control":
-                content = tar.extractfile(entry)
-                assert content is not None
-                return next(stanzas(content.read().decode("utf-8", "replace")), {})
-    raise ImageError(f"The package {package.name} has no control file.")
+    files = control_files(package)
+    if "control" not in files:
+        raise ImageError(f"The package {package.name} has no control file.")
+    return next(stanzas(files["control"][1].decode("utf-8", "replace")), {})
 
 
 def stanzas(text: str) -> Iterator[dict[str, str]]:

@@ -21,7 +21,8 @@ class Image:
 
     `version` is a hash of all that went in. `kernel_arguments` is the command line without anything of one
     container in it. `manifest` maps package names to the versions that were unpacked. `disk` is the qcow2
-    file of the system disk, None for an image that lies in the initrd as a whole.
+    file of the system, which a machine has an overlay of on a virtio disk with the serial `system`; it is
+    `None` for an image that lies in the initrd as a whole.
     """
 
     name: str
@@ -36,8 +37,8 @@ class Image:
 
 @frozen
 class Progress:
-    """A step of a build, told as it begins or moves on: `done` of `total` (bytes for downloads, 0 of 0
-    where there is nothing to count).
+    """A step of a build, told as it begins or moves on: `done` of `total` (bytes for downloads, packages
+    for the step `install`, 0 of 0 where there is nothing to count).
     """
 
     step: str

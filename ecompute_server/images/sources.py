@@ -7,7 +7,7 @@ Release files; here only those are left out that cannot be.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
@@ -20,6 +20,7 @@ SUITES = frozenset(
 ONE_LINE = re.compile(
     r"deb\s+(?:\[(?P<options>[^]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)\s*(?P<components>.*)"
 )
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 IGNORED_FIELDS = frozenset({"types", "enabled", "architectures", "languages", "targets", "x-repolib-name"})
 OPTION_NAMES = {"signed-by": "Signed-By", "trusted": "Trusted", "check-valid-until": "Check-Valid-Until"}
 
@@ -81,3 +82,24 @@ def may_be_debian(source: Source) -> bool:
     names = {re.split(r"[-/]", suite)[0] for suite in source.suites}
     remote = not source.get("URIs").startswith("cdrom:")
     return remote and bool(names) and names <= SUITES and "main" in source.get("Components").split()
+
+
+def for_guest(found: Sequence[Source]) -> str:
+    """The text of a `.sources` file for a Debian that was made from these: the mirrors that others can reach,
+    without names and passwords in their addresses, checked with the keyring that Debian's packages bring.
+    """
+    stanzas = []
+    for source in found:
+        addresses = [
+            re.sub(r"(://)[^/@]*@", r"\1", address)
+            for address in source.get("URIs").split() if re.match("https?://", address)
+        ]  # fmt: skip
+        if addresses:
+            stanzas.append(
+                f"Types: deb\nURIs: {' '.join(addresses)}\nSuites: {' '.join(source.suites)}\n"
+                f"Components: {' '.join(source.get('Components').split())}\nSigned-By: {KEYRING}\n"
+            )
+    return (
+        "\n".join(stanzas)
+        or "# None of the mirrors that this system was made from can be reached from here.\n"
+    )

@@ -45,14 +45,16 @@ def make_ar(members: dict[str, bytes]) -> bytes:
 
 
 def make_deb(
-    path: Path, files: dict[str, bytes | str], *, suffix: str = ".xz", control: str = "Package: p\n"
-) -> Path:
+    path: Path, files: dict[str, bytes | str], *, suffix: str = ".xz", control: str = "Package: p\n",
+    scripts: dict[str, bytes | str] | None = None,
+) -> Path:  # fmt: skip
+    """A package; `scripts` are what else its control archive has."""
     compress = COMPRESSIONS[suffix]
     path.write_bytes(
         make_ar(
             {
                 "debian-binary": b"2.0\n",
-                f"control.tar{suffix}": compress(make_tar({"./control": control.encode()})),
+                f"control.tar{suffix}": compress(make_tar({"./control": control.encode()} | (scripts or {}))),
                 f"data.tar{suffix}": compress(make_tar(files)),
             }
         )

@@ -9,9 +9,10 @@ import pytest
 
 from ecompute_server.images import micro
 from ecompute_server.images.apt import Package
-from ecompute_server.images.build import build, closure, rebuild
+from ecompute_server.images.build import build, rebuild
 from ecompute_server.images.catalogue import Catalogue, default_cache
 from ecompute_server.images.interface import ImageError, Progress
+from ecompute_server.images.recipe import closure
 
 
 def ignore(progress: Progress) -> None:

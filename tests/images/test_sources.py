@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ecompute_server.images.apt import PrivateApt, host_sources
+from ecompute_server.images.deb import stanzas
 from ecompute_server.images.interface import ImageError
-from ecompute_server.images.sources import may_be_debian
+from ecompute_server.images.sources import for_guest, may_be_debian, one_line_entries
 
 LIST = """\
 # deb http://a.example/debian bookworm main
@@ -97,3 +98,21 @@ def test_the_private_configuration_has_no_hooks_of_the_host(tmp_path: Path) -> N
     text = (tmp_path / "apt.conf").read_text()
     assert "Invoke" not in text
     assert f'Dir::State "{tmp_path}/state";' in text
+
+
+def test_a_guest_gets_the_mirrors_that_it_can_reach() -> None:
+    """Without passwords, options of the host and places on its disks, checked with Debian's own keyring."""
+    found = [
+        *one_line_entries(
+            "deb [signed-by=/root/key trusted=yes] https://me:pw@mirror/debian stable main contrib"
+        ),
+        *one_line_entries("deb file:///srv/debian stable main"),
+    ]
+    text = for_guest(found)
+    assert list(stanzas(text)) == [
+        {
+            "Types": "deb", "URIs": "https://mirror/debian", "Suites": "stable", "Components": "main contrib",
+            "Signed-By": "/usr/share/keyrings/debian-archive-keyring.gpg",
+        }
+    ]  # fmt: skip
+    assert for_guest(found[1:]).startswith("# ")
