@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,6 +23,8 @@ INPUT = bytes([Stream.INPUT])
 EOF = '{"type":"eof"}'
 _NOTED = 4096
 """Bytes of a message that are still worth their place in a report."""
+_MESSAGES_TIME = 10
+"""All messages of a conversation that is waited for, in times of what one may take."""
 
 
 def path_of(container: str) -> str:
@@ -81,18 +84,27 @@ class Conversation:
 
     def until(self, mark: bytes) -> bool:
         """Read until this has come out; whether it has, before the end or a long silence."""
-        start = 0
+        start, wait = 0, self._patience()
         while (found := self.output.find(mark, start)) < 0:
             start = max(0, len(self.output) - len(mark))
-            if not self.read(self._lab.target.timeout):
+            if not self.read(wait()):
                 return False
         return found >= 0
 
     def end(self) -> int | None:
         """Read to the end; the close code, or None where it does not come."""
-        while self.read(self._lab.target.timeout):
+        wait = self._patience()
+        while self.read(wait()):
             pass
         return self.closed.code if self.closed else None
+
+    def _patience(self) -> Callable[[], float]:
+        """Seconds to wait for the next message. A server that says a little now and then is not waited for
+        without end.
+        """
+        timeout = self._lab.target.timeout
+        deadline = time.monotonic() + _MESSAGES_TIME * timeout
+        return lambda: min(timeout, max(0.0, deadline - time.monotonic()))
 
     def pour(self, messages: Sequence[str | bytes]) -> threading.Thread:
         """Send messages from another thread, so that what comes back can be read meanwhile."""
