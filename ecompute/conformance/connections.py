@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl
-import threading
 import time
 import zlib
 from collections.abc import Iterable
 
 import httpcore
 from attrs import frozen
+
+from ecompute.network import BoundedBackend, limit
 
 from .verdict import Lost
 
@@ -43,75 +44,18 @@ class Sending:
     content: bytes
 
 
-class _Clock(threading.local):
-    """When the exchange of a thread has to be over."""
-
-    end = 0.0
-
-    def left(self, timeout: float | None) -> float:
-        left = self.end - time.monotonic()
-        return left if timeout is None else min(left, timeout)
-
-
-class _Stream(httpcore.NetworkStream):
-    """Reads and writes until the clock's end, not for so long each."""
-
-    def __init__(self, below: httpcore.NetworkStream, clock: _Clock) -> None:
-        self._below = below
-        self._clock = clock
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        left = self._clock.left(timeout)
-        if left <= 0:
-            raise httpcore.ReadTimeout
-        return self._below.read(max_bytes, left)
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        left = self._clock.left(timeout)
-        if left <= 0:
-            raise httpcore.WriteTimeout
-        self._below.write(buffer, left)
-
-    def close(self) -> None:
-        self._below.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        return _Stream(self._below.start_tls(ssl_context, server_hostname, timeout), self._clock)
-
-    def get_extra_info(self, info: str) -> object:
-        return self._below.get_extra_info(info)
-
-
-class _Backend(httpcore.SyncBackend):
-    def __init__(self, clock: _Clock) -> None:
-        self._clock = clock
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        return _Stream(super().connect_tcp(host, port, timeout, local_address, socket_options), self._clock)
-
-
 class Connections:
     """A pool of them. Threads may share it. Nothing of one answer goes into the next request."""
 
     def __init__(self, context: ssl.SSLContext | None, timeout: float) -> None:
         self._timeout = timeout
-        self._clock = _Clock()
         self._pool = httpcore.ConnectionPool(
             ssl_context=context,
             max_connections=None,
             # a restart or an attack must not be felt by who comes later
             max_keepalive_connections=20,
             keepalive_expiry=2.0,
-            network_backend=_Backend(self._clock),
+            network_backend=BoundedBackend(),
         )
 
     def close(self) -> None:
@@ -126,14 +70,15 @@ class Connections:
             FAILURES: there is none, or not in time.
         """
         url = httpcore.URL(scheme=sending.scheme, host=sending.host, port=sending.port, target=sending.target)
+        # for the whole exchange, not for each read
+        within = limit(self._timeout, time.monotonic() + self._timeout)
         request = httpcore.Request(
             sending.method,
             url,
             headers=list(sending.headers),
             content=sending.content,
-            extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)},
+            extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), within)},
         )
-        self._clock.end = time.monotonic() + self._timeout
         answer = self._pool.handle_request(request)
         try:
             packed = bytearray()

@@ -71,6 +71,7 @@ ALLOWED: dict[str, set[str]] = {
         "ecompute.settings",
     },
     "ecompute.conformance": {"ecompute.contract"},
+    "ecompute.conformance.connections": {"ecompute.conformance.verdict", "ecompute.network"},
     "ecompute.conformance.strategies.registration": {
         "ecompute.async_bound",
         "ecompute.bound",
